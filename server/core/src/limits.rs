@@ -1,0 +1,1 @@
+//! The bounds of the core's queues, maps and buffers.

@@ -1,0 +1,3 @@
+//! Magpie's stores behind low traits: the log store and the account store.
+
+pub mod log;
