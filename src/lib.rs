@@ -1,6 +1,11 @@
 //! Magpie's public contract, for programs that talk to a node.
 //!
-//! [`v1`] holds the messages and the gRPC clients that are generated from `proto/magpie/v1`.
+//! [`v1`] holds the messages and the gRPC clients that are generated from `proto/magpie/v1`;
+//! [`client`] is the Rust client on top of them.
+
+#![deny(missing_docs)]
+
+pub mod client;
 
 /// The messages and clients of package `magpie.v1`.
 pub mod v1 {

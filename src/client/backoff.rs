@@ -1,0 +1,108 @@
+//! How long to wait before the next attempt to connect: full jitter under a doubling ceiling.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// How fast a session reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// The first ceiling.
+    pub base: Duration,
+    /// The highest ceiling.
+    pub cap: Duration,
+    /// How long a stream must have lasted for the ceiling to fall back to `base`.
+    pub stable: Duration,
+}
+
+impl Profile {
+    /// For people's devices: 1 s to 60 s. So a server that comes back is not run over.
+    pub const NORMAL: Self = Self {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+        stable: Duration::from_secs(60),
+    };
+    /// For tests: 20 ms to 500 ms.
+    pub const FAST: Self = Self {
+        base: Duration::from_millis(20),
+        cap: Duration::from_millis(500),
+        stable: Duration::from_secs(60),
+    };
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self::NORMAL
+    }
+}
+
+/// The waits of one session.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    profile: Profile,
+    ceiling: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            ceiling: profile.base,
+        }
+    }
+
+    /// The next wait. `lasted` is how long the lost stream was open, if it was; `at_least` is what
+    /// the server asked for, which the jitter comes on top of.
+    pub(crate) fn next(
+        &mut self,
+        lasted: Option<Duration>,
+        at_least: Duration,
+        rng: &mut impl Rng,
+    ) -> Duration {
+        if lasted.is_some_and(|lasted| lasted >= self.profile.stable) {
+            self.ceiling = self.profile.base;
+        }
+        let wait = self.ceiling.mul_f64(rng.random::<f64>());
+        self.ceiling = (self.ceiling * 2).min(self.profile.cap);
+        at_least + wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn waits_lie_under_a_doubling_ceiling_up_to_the_cap() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(Profile::NORMAL);
+        for power in 0..10 {
+            let ceiling = Duration::from_secs(1 << power).min(Duration::from_secs(60));
+            assert!(backoff.next(None, Duration::ZERO, &mut rng) <= ceiling);
+            assert_eq!(backoff.ceiling, (ceiling * 2).min(Duration::from_secs(60)));
+        }
+    }
+
+    #[test]
+    fn only_a_stable_stream_lowers_the_ceiling() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let mut backoff = Backoff::new(Profile::NORMAL);
+        for _ in 0..8 {
+            backoff.next(None, Duration::ZERO, &mut rng);
+        }
+        backoff.next(Some(Duration::from_secs(59)), Duration::ZERO, &mut rng);
+        assert_eq!(backoff.ceiling, Duration::from_secs(60));
+        let wait = backoff.next(Some(Duration::from_secs(60)), Duration::ZERO, &mut rng);
+        assert!(wait <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn servers_wish_is_the_least_wait() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let mut backoff = Backoff::new(Profile::FAST);
+        let wish = Duration::from_secs(7);
+        assert!(backoff.next(None, wish, &mut rng) >= wish);
+    }
+}
