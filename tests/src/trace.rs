@@ -1,0 +1,104 @@
+//! A trace of system calls as strace writes it, read back as calls with a beginning and an end.
+
+use std::{collections::HashMap, fs, path::Path};
+
+/// One system call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The thread that made it.
+    pub thread: u32,
+    /// Its name.
+    pub name: String,
+    /// Its arguments, as strace shows them.
+    pub args: String,
+    /// Where in the trace it began.
+    pub began: usize,
+    /// Where in the trace it returned.
+    pub returned: usize,
+    /// What it returned.
+    pub result: String,
+}
+
+/// Reads a trace that was written with `-f`; the order of its lines is the order of events.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn read(path: &Path) -> Vec<Call> {
+    let text = fs::read_to_string(path).expect("strace wrote its trace");
+    let mut open: HashMap<(u32, String), (usize, String)> = HashMap::new();
+    let mut calls = Vec::new();
+    for (place, line) in text.lines().enumerate() {
+        let mut words = line.splitn(3, ' ').map(str::trim_start);
+        // The columns are padded, so that a word may be empty.
+        let (Some(thread), Some(_time), Some(rest)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let Ok(thread) = thread.parse::<u32>() else {
+            continue;
+        };
+        if let Some(rest) = rest.strip_prefix("<... ") {
+            let Some((name, rest)) = rest.split_once(" resumed>") else {
+                continue;
+            };
+            let Some((began, args)) = open.remove(&(thread, name.to_owned())) else {
+                continue;
+            };
+            let (more, result) = split_result(rest);
+            let args = args + more;
+            let (name, result) = (name.to_owned(), result.to_owned());
+            calls.push(Call {
+                thread,
+                name,
+                args,
+                began,
+                returned: place,
+                result,
+            });
+        } else if let Some((name, rest)) = rest.split_once('(') {
+            let name = name.to_owned();
+            if let Some(args) = rest.strip_suffix(" <unfinished ...>") {
+                open.insert((thread, name), (place, args.to_owned()));
+            } else {
+                let (args, result) = split_result(rest);
+                let (args, result) = (args.to_owned(), result.to_owned());
+                calls.push(Call {
+                    thread,
+                    name,
+                    args,
+                    began: place,
+                    returned: place,
+                    result,
+                });
+            }
+        }
+    }
+    calls.sort_by_key(|call| call.began);
+    calls
+}
+
+fn split_result(rest: &str) -> (&str, &str) {
+    rest.rsplit_once(" = ")
+        .map_or((rest, ""), |(args, result)| (args, result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_are_interrupted_by_others_are_joined() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace");
+        let text = "10 1.0 fdatasync(5 <unfinished ...>\n\
+                    11 1.1 writev(9, \"x\", 1) = 1\n\
+                    10 1.2 <... fdatasync resumed>) = 0\n";
+        fs::write(&path, text).expect("writable");
+        let calls = read(&path);
+        let shape: Vec<_> = calls
+            .iter()
+            .map(|c| (c.name.as_str(), c.began, c.returned, c.result.as_str()))
+            .collect();
+        assert_eq!(shape, [("fdatasync", 0, 2, "0"), ("writev", 1, 1, "1")]);
+    }
+}
