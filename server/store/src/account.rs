@@ -1,6 +1,9 @@
 //! The account store: users, devices, room lists, and which rooms exist. It knows rows and their
 //! uniqueness; passwords, tokens and permissions mean nothing to it.
 
+#[cfg(test)]
+mod conformance;
+pub mod sqlite;
 mod types;
 
 use std::{fmt, future::Future, pin::Pin};

@@ -133,12 +133,12 @@ pub struct NewDevice {
 }
 
 /// What became of a [`NewDevice`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceCreation {
     /// It exists now.
     Created {
-        /// The least recently used device, which was ended to make room.
-        ended: Option<DeviceId>,
+        /// The least recently used devices, which were revoked to make room, least recent first.
+        ended: Vec<DeviceId>,
     },
     /// The proposed id is in use. Nothing was written: propose another one.
     IdTaken,
