@@ -1,5 +1,13 @@
 //! The log store: rows in, rows out. What they mean is the core's business.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
+pub mod limits;
+
+mod codec;
+mod keys;
+
 use std::{fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
