@@ -18,7 +18,8 @@ use anyhow::{Context, Result, ensure};
 use crate::{run, workspace::Workspace};
 
 const BUF_VERSION: &str = "1.75.0";
-const GRPCURL_VERSION: &str = "1.9.3";
+/// One that the Go of Debian 12 can build.
+const GRPCURL_VERSION: &str = "1.8.9";
 
 /// The buf that lints the contract and calls a node: a native program inside an npm package.
 pub(crate) fn buf(workspace: &Workspace) -> Result<PathBuf> {
