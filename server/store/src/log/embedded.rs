@@ -8,6 +8,7 @@ mod directory;
 mod error;
 mod failure;
 mod group;
+mod journals;
 mod queries;
 mod readers;
 mod watermark;
@@ -102,6 +103,7 @@ impl Embedded {
 
     fn open_on(dir: &Path, options: &Options, device: Box<dyn Device>) -> Result<Self, OpenError> {
         let (directory, watermark) = Directory::open(dir)?;
+        journals::mend(&directory, watermark.count())?;
         // What the engine finds damaged may also make it panic.
         let opened = catch_unwind(AssertUnwindSafe(|| open_engine(&directory, options)));
         let (db, rows) = opened.unwrap_or_else(|_| {
@@ -378,12 +380,7 @@ fn check(directory: &Directory, rows: &Keyspace, watermark: &Watermark) -> Resul
         (0, _) => hole,
         _ => format!("{hole}, and {end}"),
     };
-    Err(OpenError::Missing {
-        dir: directory.path().to_owned(),
-        missing: behind + recovered.missing,
-        written,
-        what,
-    })
+    Err(directory.missing(behind + recovered.missing, written, what))
 }
 
 /// Takes the next epoch and makes it durable, before anything can be written under it.

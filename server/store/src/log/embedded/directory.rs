@@ -71,6 +71,15 @@ impl Directory {
     pub(super) fn damaged(&self, what: impl Into<String>) -> OpenError {
         damaged(&self.dir, what)
     }
+
+    pub(super) fn missing(&self, missing: u64, written: u64, what: String) -> OpenError {
+        OpenError::Missing {
+            dir: self.dir.clone(),
+            missing,
+            written,
+            what,
+        }
+    }
 }
 
 /// Raises the generation of the log store in `dir` by one and returns it: done once after a copy of
