@@ -99,9 +99,9 @@ fn lines_beside_tests(text: &str) -> usize {
     tests.unwrap_or(lines.len())
 }
 
-/// The sources of the tests package and of `tests/` folders.
+/// The sources of the tests package, of `tests/` folders, and `tests.rs` beside the code it tests.
 fn is_test_source(path: &Path) -> bool {
-    path.iter().any(|part| part == "tests")
+    path.iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
 #[cfg(test)]
