@@ -1,0 +1,183 @@
+//! Magpie's dialect: `Chat`, opened with the cursors that a device holds.
+
+use std::{collections::HashMap, sync::Arc};
+
+use magpie::v1::{
+    ClientFrame, Error, Hello, RoomCursor, RoomSync, SendMessageRequest, ServerFrame, State,
+    client_frame, entry::Body, server_frame::Frame,
+};
+use prost::Message as _;
+
+use super::{Heard, Layout, Peer};
+use crate::{
+    clock::read_stamp,
+    node::People,
+    wire::{Http2, Wire, protobuf},
+};
+
+const PATH: &str = "/magpie.v1.ChatService/Chat";
+
+// Field numbers of chat.proto and entry.proto, for what comes too often to be decoded.
+const FRAME_REQUEST_ID: u64 = 1;
+const FRAME_EVENT: u64 = 6;
+const FRAME_SEND_MESSAGE: u64 = 16;
+const EVENT_ENTRY: u64 = 1;
+const ENTRY_ROOM_ID: u64 = 1;
+const ENTRY_SEQ: u64 = 2;
+const ENTRY_MESSAGE: u64 = 16;
+const MESSAGE_TEXT: u64 = 1;
+
+/// Speaks for all the people of a node.
+#[derive(Debug)]
+pub(crate) struct Magpie {
+    people: Arc<People>,
+    generation: i64,
+    /// The heads seen so far: what a device that reconnects names as its cursors.
+    heads: HashMap<i64, i64>,
+    /// The account revision that each member has seen.
+    revisions: HashMap<usize, i64>,
+    /// Makes the ids of messages unique, also over runs on one data directory.
+    next_id: u128,
+}
+
+impl Magpie {
+    pub(crate) fn new(people: Arc<People>) -> Self {
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            people,
+            generation: 0,
+            heads: HashMap::new(),
+            revisions: HashMap::new(),
+            next_id: since.as_nanos() << 32,
+        }
+    }
+
+    fn saw(&mut self, room: i64, seq: i64) {
+        let head = self.heads.entry(room).or_default();
+        *head = seq.max(*head);
+    }
+
+    fn event(&mut self, event: &[u8]) -> Option<Heard> {
+        let entry = protobuf::bytes(event, EVENT_ENTRY)?;
+        let seq = protobuf::number(entry, ENTRY_SEQ);
+        self.saw(
+            protobuf::number(entry, ENTRY_ROOM_ID).cast_signed(),
+            seq.cast_signed(),
+        );
+        let message = protobuf::bytes(entry, ENTRY_MESSAGE)?;
+        let sent_us = read_stamp(protobuf::bytes(message, MESSAGE_TEXT)?)?;
+        Some(Heard::Delivery {
+            sent_us,
+            number: seq,
+        })
+    }
+
+    /// Entries that come so after the session is up to date are deliveries like any other: the
+    /// server had stopped queueing events for a moment.
+    fn room_sync(&mut self, sync: &RoomSync, each: &mut dyn FnMut(Heard)) {
+        let room = sync.summary.as_ref().map_or(0, |summary| summary.room_id);
+        self.saw(room, sync.through_seq);
+        for entry in &sync.entries {
+            let Some(Body::Message(message)) = &entry.body else {
+                continue;
+            };
+            if let Some(sent_us) = read_stamp(message.text.as_bytes()) {
+                let number = entry.seq.cast_unsigned();
+                each(Heard::Delivery { sent_us, number });
+            }
+        }
+    }
+
+    fn decoded(&mut self, member: usize, message: &[u8], each: &mut dyn FnMut(Heard)) {
+        let Ok(frame) = ServerFrame::decode(message) else {
+            each(Heard::Refused("bytes that are no frame".to_owned()));
+            return;
+        };
+        match frame.frame {
+            Some(Frame::Welcome(welcome)) => self.generation = welcome.generation,
+            Some(Frame::AccountChanged(changed)) => {
+                self.revisions.insert(member, changed.account_revision);
+            }
+            Some(Frame::RoomSync(sync)) => self.room_sync(&sync, each),
+            Some(Frame::CaughtUp(_)) => each(Heard::Ready),
+            Some(Frame::Error(error)) => each(refused("an error", &error)),
+            Some(Frame::Closing(closing)) => {
+                each(refused("Closing", &closing.error.unwrap_or_default()));
+            }
+            Some(Frame::Draining(_)) => each(Heard::Refused("Draining".to_owned())),
+            _ => each(Heard::Other),
+        }
+    }
+}
+
+fn refused(what: &str, error: &Error) -> Heard {
+    let reason = error.reason().as_str_name();
+    Heard::Refused(format!("{what}: {reason}: {}", error.message))
+}
+
+impl Peer for Magpie {
+    fn wire(&self, member: usize) -> Wire {
+        let token = self.people.bearer(member);
+        Wire::Grpc(Box::new(Http2::new("localhost", PATH, Some(&token))))
+    }
+
+    fn greeting(&mut self, member: usize, _layout: Layout) -> Vec<u8> {
+        let rooms = self.people.rooms_of(member);
+        let cursors = rooms.filter_map(|room_id| {
+            let seq = *self.heads.get(&room_id)?;
+            Some(RoomCursor { room_id, seq })
+        });
+        let state = State {
+            generation: self.generation,
+            account_revision: self.revisions.get(&member).copied().unwrap_or(0),
+            cursors: cursors.collect(),
+        };
+        let hello = Hello {
+            protocol_min: 1,
+            protocol_max: 1,
+            state: Some(state),
+            client: "magpie-bench".to_owned(),
+            ..Hello::default()
+        };
+        let frame = ClientFrame {
+            request_id: 0,
+            frame: Some(client_frame::Frame::Hello(hello)),
+        };
+        frame.encode_to_vec()
+    }
+
+    fn post(&mut self, member: usize, layout: Layout, sent_us: u64, text: &str) -> Vec<u8> {
+        self.next_id += 1;
+        let send = SendMessageRequest {
+            room_id: self.people.room(member, layout),
+            client_message_id: self.next_id.to_be_bytes().to_vec().into(),
+            text: text.to_owned(),
+            ..SendMessageRequest::default()
+        };
+        let frame = ClientFrame {
+            // Unique among a member's unanswered frames, and tells the time without a table.
+            request_id: sent_us.max(1),
+            frame: Some(client_frame::Frame::SendMessage(send)),
+        };
+        frame.encode_to_vec()
+    }
+
+    fn hear(&mut self, member: usize, message: &[u8], each: &mut dyn FnMut(Heard)) {
+        let mut request_id = 0;
+        for (field, value) in protobuf::Fields(message) {
+            match (field, value) {
+                (FRAME_REQUEST_ID, protobuf::Value::Number(id)) => request_id = id,
+                (FRAME_EVENT, protobuf::Value::Bytes(event)) => {
+                    return each(self.event(event).unwrap_or(Heard::Other));
+                }
+                (FRAME_SEND_MESSAGE, _) => {
+                    return each(Heard::Answer {
+                        sent_us: request_id,
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.decoded(member, message, each);
+    }
+}
