@@ -106,6 +106,7 @@ fn after_an_error_of_the_sync_nothing_is_tried_again() {
     let mut present = vec![first];
     present.extend((2..5).map(|seq| store.write(row(seq))));
     fake.broken.store(true, SeqCst);
+    let syncs = fake.syncs.load(SeqCst);
     fake.stick(false);
     for write in present {
         let error = wait(write).unwrap_err();
@@ -115,10 +116,13 @@ fn after_an_error_of_the_sync_nothing_is_tried_again() {
     assert!(why.contains("input/output error"), "{why}");
 
     fake.broken.store(false, SeqCst);
-    let syncs = fake.syncs.load(SeqCst);
     let later = wait(store.write(row(9))).unwrap_err();
     assert!(matches!(later, StoreError::Failed(_)), "{later}");
-    assert_eq!(fake.syncs.load(SeqCst), syncs);
+    assert_eq!(
+        fake.syncs.load(SeqCst),
+        syncs,
+        "the one that failed was the last"
+    );
 
     drop(store);
     let store = open(dir.path());
