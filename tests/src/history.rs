@@ -12,13 +12,16 @@ use std::{
 use bytes::Bytes;
 use magpie::v1::{Entry, MemberChangeKind, SendMessageRequest, entry::Body};
 
-use crate::{device::Device, person::text_of};
+use tokio::sync::watch;
+
+use crate::{device::Device, guard, person::text_of};
 
 /// Every send of a test, on one logical clock.
 #[derive(Debug, Default)]
 pub struct History {
     clock: AtomicU64,
     sends: Mutex<BTreeMap<u64, Send>>,
+    answered: watch::Sender<usize>,
 }
 
 /// One message that a sender wanted in the log, however often it was transmitted.
@@ -59,14 +62,24 @@ impl History {
         if let Some(send) = self.sends().get_mut(&key) {
             send.answers.push((now, seq));
         }
+        self.answered.send_modify(|count| *count += 1);
     }
 
-    /// How many messages were answered so far.
-    pub fn answered_count(&self) -> usize {
-        self.sends()
-            .values()
-            .filter(|send| !send.answers.is_empty())
-            .count()
+    /// How many answers came so far.
+    pub fn answers(&self) -> usize {
+        *self.answered.borrow()
+    }
+
+    /// Waits until this many more answers have come.
+    ///
+    /// # Panics
+    /// When they do not come in time.
+    pub async fn more_answers(&self, more: usize) {
+        let goal = self.answers() + more;
+        let mut answered = self.answered.subscribe();
+        let reached = answered.wait_for(|&count| count >= goal);
+        let reached = guard::event(&format!("{more} more answers"), reached).await;
+        reached.expect("the history outlives its users");
     }
 
     /// Everything that is wrong with a room's log, given what was sent and answered.

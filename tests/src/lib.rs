@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod binaries;
+pub mod chatter;
 pub mod cli;
 pub mod device;
 pub mod grpc_web;
@@ -15,6 +16,7 @@ pub mod node;
 pub mod person;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod refusal;
 pub mod session;
 pub mod trace;
