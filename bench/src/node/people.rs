@@ -104,6 +104,21 @@ impl People {
         Ok(())
     }
 
+    /// People whom no node knows, in one group of all and in pairs.
+    #[cfg(test)]
+    pub(crate) fn invented(users: usize) -> Self {
+        let credentials = (0..users).map(|user| Credentials {
+            access_token: format!("token-{user}"),
+            ..Credentials::default()
+        });
+        Self {
+            credentials: Mutex::new((Instant::now(), credentials.collect())),
+            users,
+            groups: BTreeMap::from([(users, vec![1])]),
+            pairs: (2..).take(users / 2).collect(),
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, (Instant, Vec<Credentials>)> {
         self.credentials
             .lock()

@@ -94,7 +94,9 @@ impl Magpie {
             return;
         };
         match frame.frame {
-            Some(Frame::Welcome(welcome)) => self.generation = welcome.generation,
+            Some(Frame::Welcome(welcome)) => {
+                self.generation = welcome.generation;
+            }
             Some(Frame::AccountChanged(changed)) => {
                 self.revisions.insert(member, changed.account_revision);
             }
@@ -179,5 +181,162 @@ impl Peer for Magpie {
             }
         }
         self.decoded(member, message, each);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use magpie::v1::{
+        AccountChanged, CaughtUp, Closing, Entry, Event, Message, RoomSummary, SendMessageResponse,
+        Welcome,
+    };
+
+    use super::*;
+    use crate::clock::stamp;
+
+    const ALL: Layout = Layout::Groups(4);
+
+    fn peer() -> Magpie {
+        Magpie::new(Arc::new(People::invented(4)))
+    }
+
+    fn entry(room_id: i64, seq: i64, sent_us: u64) -> Entry {
+        let text = stamp(sent_us).map(char::from).into_iter().collect();
+        let message = Message {
+            text,
+            ..Message::default()
+        };
+        Entry {
+            room_id,
+            seq,
+            body: Some(Body::Message(message)),
+            ..Entry::default()
+        }
+    }
+
+    fn heard(peer: &mut Magpie, request_id: u64, frame: Frame) -> Vec<Heard> {
+        let frame = ServerFrame {
+            request_id,
+            frame: Some(frame),
+        };
+        let mut all = Vec::new();
+        peer.hear(3, &frame.encode_to_vec(), &mut |heard| all.push(heard));
+        all
+    }
+
+    fn state(peer: &mut Magpie) -> State {
+        let greeting = peer.greeting(3, ALL);
+        let frame = ClientFrame::decode(greeting.as_slice())
+            .expect("a frame")
+            .frame;
+        let Some(client_frame::Frame::Hello(hello)) = frame else {
+            panic!("no Hello: {frame:?}");
+        };
+        hello.state.expect("a state")
+    }
+
+    #[test]
+    fn a_member_comes_back_with_what_it_was_told() {
+        let mut peer = peer();
+        assert_eq!(state(&mut peer), State::default());
+        let welcome = Welcome {
+            generation: 7,
+            ..Welcome::default()
+        };
+        assert_eq!(heard(&mut peer, 0, Frame::Welcome(welcome)), []);
+        let changed = AccountChanged {
+            account_revision: 9,
+            ..AccountChanged::default()
+        };
+        assert_eq!(heard(&mut peer, 0, Frame::AccountChanged(changed)), []);
+        let summary = Some(RoomSummary {
+            room_id: 3,
+            ..RoomSummary::default()
+        });
+        let sync = RoomSync {
+            summary,
+            through_seq: 20,
+            ..RoomSync::default()
+        };
+        assert_eq!(heard(&mut peer, 0, Frame::RoomSync(sync)), []);
+        assert_eq!(
+            heard(&mut peer, 0, Frame::CaughtUp(CaughtUp {})),
+            [Heard::Ready]
+        );
+        heard(
+            &mut peer,
+            0,
+            Frame::Event(Event {
+                entry: Some(entry(3, 21, 5)),
+            }),
+        );
+        let cursors = vec![RoomCursor {
+            room_id: 3,
+            seq: 21,
+        }];
+        assert_eq!(
+            state(&mut peer),
+            State {
+                generation: 7,
+                account_revision: 9,
+                cursors
+            }
+        );
+    }
+
+    #[test]
+    fn events_answers_and_refusals_are_told_apart() {
+        let mut peer = peer();
+        let event = Frame::Event(Event {
+            entry: Some(entry(1, 20, 1_234)),
+        });
+        let delivery = Heard::Delivery {
+            sent_us: 1_234,
+            number: 20,
+        };
+        assert_eq!(heard(&mut peer, 0, event), [delivery]);
+        let answer = Frame::SendMessage(SendMessageResponse {
+            seq: 20,
+            ..Default::default()
+        });
+        assert_eq!(
+            heard(&mut peer, 1_234, answer),
+            [Heard::Answer { sent_us: 1_234 }]
+        );
+        let joined = Frame::Event(Event {
+            entry: Some(Entry {
+                seq: 21,
+                ..Entry::default()
+            }),
+        });
+        assert_eq!(heard(&mut peer, 0, joined), [Heard::Other]);
+        for end in [
+            Frame::Error(Error::default()),
+            Frame::Closing(Closing::default()),
+        ] {
+            assert!(matches!(
+                heard(&mut peer, 0, end).as_slice(),
+                [Heard::Refused(_)]
+            ));
+        }
+    }
+
+    #[test]
+    fn a_post_names_the_members_room_and_never_repeats_an_id() {
+        let mut peer = peer();
+        let mut ids = Vec::new();
+        for (layout, room_id) in [(ALL, 1), (Layout::Pairs, 3)] {
+            let post = peer.post(3, layout, 77, "text");
+            let frame = ClientFrame::decode(post.as_slice()).expect("a frame");
+            let Some(client_frame::Frame::SendMessage(send)) = frame.frame else {
+                panic!("no send: {frame:?}");
+            };
+            assert_eq!(
+                (frame.request_id, send.room_id, send.text.as_str()),
+                (77, room_id, "text")
+            );
+            ids.push(send.client_message_id);
+        }
+        assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 16));
     }
 }
