@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// Why a log store's directory was not opened. Nothing was changed in a store that had data.
+/// Why a log store's directory was not opened. Nothing that was answered was taken away.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -8,6 +8,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,8 @@ const END_BYTES: usize = 1 + 8 + 4;
 struct Found {
     /// Bytes of its whole batches.
     end: u64,
+    /// Where the last of them begins.
+    last_begin: u64,
     /// The number of the last batch in it.
     last: Option<u64>,
     /// What lies behind, without the zeros at its end.
@@ -44,7 +47,7 @@ struct Batch {
     number: Option<u64>,
 }
 
-/// Cuts a torn end. Refuses any other damage, and a torn end before which answered batches are
+/// Cuts a torn end, and sees to it that the rest is on the disk. Refuses any other damage, and a torn end before which answered batches are
 /// missing; then nothing was changed.
 pub(super) fn mend(directory: &Directory, answered: u64) -> Result<(), OpenError> {
     let rows = directory.rows();
@@ -62,26 +65,36 @@ pub(super) fn mend(directory: &Directory, answered: u64) -> Result<(), OpenError
         return Ok(());
     };
     let found = look_through(&active).map_err(OpenError::io("read", &active))?;
-    if found.rest.is_empty() {
-        return Ok(());
+    if !found.rest.is_empty() {
+        check_torn(directory, &active, &found, found.last.or(last), answered)?;
+        tracing::warn!(
+            bytes = found.rest.len(),
+            "cutting off a write that was not finished, and not answered, when the last run ended"
+        );
+        cut(&active, found.end).map_err(OpenError::io("cut the end of", &active))?;
     }
+    write_again(&active, &found).map_err(OpenError::io("write to", &active))
+}
+
+/// Whether what lies behind the last whole batch can only be a write that was never answered.
+fn check_torn(
+    directory: &Directory,
+    journal: &Path,
+    found: &Found,
+    last: Option<u64>,
+    answered: u64,
+) -> Result<(), OpenError> {
     if has_batch(&found.rest) {
-        return Err(damaged(directory, &active, found.end));
+        return Err(damaged(directory, journal, found.end));
     }
-    if let Some(last) = found.last.or(last)
-        && last < answered
-    {
-        return Err(directory.missing(
+    match last {
+        Some(last) if last < answered => Err(directory.missing(
             answered - last,
             answered,
             format!("batches {} to {answered}", last + 1),
-        ));
+        )),
+        _ => Ok(()),
     }
-    tracing::warn!(
-        bytes = found.rest.len(),
-        "cutting off a write that was not finished, and not answered, when the last run ended"
-    );
-    cut(&active, found.end).map_err(OpenError::io("cut the end of", &active))
 }
 
 fn damaged(directory: &Directory, journal: &Path, at: u64) -> OpenError {
@@ -118,11 +131,13 @@ fn look_through(journal: &Path) -> io::Result<Found> {
     let length = file.metadata()?.len();
     let mut found = Found {
         end: 0,
+        last_begin: 0,
         last: None,
         rest: Vec::new(),
     };
     let mut input = BufReader::new(&mut file);
     while let Some(batch) = read_batch(&mut input, length - found.end)? {
+        found.last_begin = found.end;
         found.end += batch.bytes;
         found.last = batch.number.or(found.last);
     }
@@ -148,6 +163,18 @@ fn has_batch(bytes: &[u8]) -> bool {
 fn cut(journal: &Path, end: u64) -> io::Result<()> {
     let file = File::options().write(true).open(journal)?;
     file.set_len(end)?;
+    file.sync_all()
+}
+
+/// Writes the last batch again, as it is, and syncs it. If the last run ended since a sync failed, this
+/// batch may lie in the system's memory and not on the disk, and a mere sync would not notice: the
+/// system takes pages for clean once it has told of the failure.
+fn write_again(journal: &Path, found: &Found) -> io::Result<()> {
+    let length = usize::try_from(found.end - found.last_begin).map_err(io::Error::other)?;
+    let mut batch = vec![0; length];
+    let file = File::options().read(true).write(true).open(journal)?;
+    file.read_exact_at(&mut batch, found.last_begin)?;
+    file.write_all_at(&batch, found.last_begin)?;
     file.sync_all()
 }
 
