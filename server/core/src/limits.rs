@@ -1,1 +1,134 @@
-//! The bounds of the core's queues, maps and buffers.
+//! The bounds of the core's queues, maps and buffers, with units and defaults.
+
+use std::time::Duration;
+
+/// Declares the limits of a crate once: the struct, its defaults, and the list that the
+/// configuration and docs/limits.md are made from.
+#[macro_export]
+macro_rules! limits {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $field:ident: u64 = $default:expr, $unit:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[doc = $text])+ pub $field: u64,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// Each limit as (name, unit, default, what it bounds).
+            pub const LIST: &'static [(&'static str, &'static str, u64, &'static str)] =
+                &[$((stringify!($field), $unit, $default, concat!($($text),+)),)*];
+
+            /// Sets a limit by name. False if there is none of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $(stringify!($field) => self.$field = value,)*
+                    _ => return false,
+                }
+                true
+            }
+
+            /// Reads a limit by name.
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($field) => Some(self.$field),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// What owners, edges and sessions may hold.
+    Limits {
+        /// Entries of a room that its owner keeps in memory.
+        room_tail_entries_max: u64 = 1_000, "entries";
+        /// Bytes of bodies of a room that its owner keeps in memory; at least one entry is kept.
+        room_tail_bytes_max: u64 = 256 << 10, "bytes";
+        /// Ids of a room's commands that its owner keeps in memory.
+        room_ids_max: u64 = 8_192, "ids";
+        /// Entries of a room that are written and not yet certified.
+        room_in_flight_max: u64 = 64, "entries";
+        /// Commands that wait for their turn in a room.
+        room_waiting_max: u64 = 256, "commands";
+        /// Members of a room.
+        room_members_max: u64 = 1_000, "members";
+        /// Rooms of an account.
+        account_rooms_max: u64 = 5_000, "rooms";
+        /// Members up to which a room shows receipts and typing.
+        room_receipts_members_max: u64 = 100, "members";
+        /// Buckets of 4,096 entries in which an earlier copy of a command is searched.
+        dedup_buckets_max: u64 = 64, "buckets";
+        /// How long an owner collects the rooms it writes to before it writes their hints.
+        slot_millis: u64 = 10_000, "ms";
+        /// How long a room stays in memory unused.
+        room_idle_millis: u64 = 60_000, "ms";
+        /// How long others' marks are collected before they are shown.
+        marks_delay_millis: u64 = 1_000, "ms";
+        /// Entries of a page and of a RoomSync.
+        page_entries_max: u64 = 200, "entries";
+        /// Bytes of a page and of a RoomSync; at least one entry is given.
+        page_bytes_max: u64 = 64 << 10, "bytes";
+        /// Messages that a member may send into a room at once.
+        room_send_burst: u64 = 20, "messages";
+        /// Messages a minute that a member may send into a room after that.
+        room_sends_per_minute: u64 = 120, "messages/min";
+        /// Messages that a user may send at once, over all rooms.
+        user_send_burst: u64 = 60, "messages";
+        /// Messages a minute that a user may send after that.
+        user_sends_per_minute: u64 = 300, "messages/min";
+        /// Frames of a session that are neither sends nor heartbeats, at once and a minute.
+        session_control_per_minute: u64 = 120, "frames/min";
+        /// Commands of a session that are unanswered.
+        session_unanswered_max: u64 = 64, "commands";
+        /// Refused commands in 10 s after which a session is closed.
+        session_refusals_max: u64 = 256, "refusals";
+        /// Bytes of events that wait for a session; at least one event is taken.
+        session_queue_bytes_max: u64 = 256 << 10, "bytes";
+        /// Events that wait for a session.
+        session_queue_frames_max: u64 = 512, "frames";
+        /// Catch-ups of a slow reader in 60 s after which its session is closed.
+        session_catch_ups_max: u64 = 3, "catch-ups";
+        /// Rooms of a session that are brought up to date at the same time.
+        session_attaching_max: u64 = 16, "rooms";
+        /// Users whose presence a session follows.
+        session_watch_max: u64 = 500, "users";
+        /// Sessions of a user; one more ends the oldest.
+        user_sessions_max: u64 = 8, "sessions";
+        /// How often the server shows a session that it lives.
+        heartbeat_millis: u64 = 25_000, "ms";
+        /// Silence after which a session that announced heartbeats is gone.
+        session_silence_millis: u64 = 40_000, "ms";
+        /// How long an abrupt end of a user's last session is hidden.
+        presence_grace_millis: u64 = 30_000, "ms";
+        /// How long a new user owner reports no one offline.
+        presence_warm_up_millis: u64 = 75_000, "ms";
+        /// The least time between two presence frames of a session.
+        presence_interval_millis: u64 = 5_000, "ms";
+    }
+}
+
+/// A limit in milliseconds as a duration.
+pub(crate) const fn millis(limit: u64) -> Duration {
+    Duration::from_millis(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_limit_can_be_set_and_read() {
+        let mut limits = Limits::default();
+        for (name, _, default, _) in Limits::LIST {
+            assert_eq!(limits.get(name), Some(*default));
+            assert!(limits.set(name, default + 1));
+            assert_eq!(limits.get(name), Some(default + 1));
+        }
+        assert!(!limits.set("no_such_limit", 1));
+    }
+}

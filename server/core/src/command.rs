@@ -1,0 +1,97 @@
+//! What people ask a room to do, and what it answers.
+
+use bytes::Bytes;
+
+use crate::{
+    entry::Role,
+    ids::{DeviceId, MessageId, RoomId, Seq, UserId},
+    rows::{Marks, Settings},
+    time::Timestamp,
+};
+
+/// A command for a room, by somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submit {
+    /// The room.
+    pub room: RoomId,
+    /// Who asks. Authenticated; whether they may is for the owner to say.
+    pub actor: UserId,
+    /// With which device.
+    pub device: Option<DeviceId>,
+    /// What.
+    pub command: Command,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To append an entry.
+    Append(Append),
+    /// To move the actor's marks forward.
+    Mark(Marks),
+    /// To show that the actor is typing.
+    Typing,
+}
+
+/// A command that appends an entry, once per id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The client's id of the command.
+    pub id: MessageId,
+    /// The head that the client knew at the first attempt.
+    pub after: Option<Seq>,
+    /// What to append.
+    pub what: What,
+}
+
+/// What to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A message.
+    Message {
+        /// The body for the entry, encoded.
+        wire: Bytes,
+        /// The whole body, where `wire` holds a preview.
+        whole: Option<Bytes>,
+        /// The message replied to.
+        reply_to: Option<Seq>,
+    },
+    /// The first entry of the room.
+    Create {
+        /// Kind and title.
+        settings: Settings,
+        /// The first members.
+        members: Vec<(UserId, Role)>,
+    },
+    /// New members.
+    Invite(Vec<UserId>),
+    /// The actor's leaving.
+    Leave,
+    /// A member's removal.
+    Remove(UserId),
+    /// Another title.
+    Update {
+        /// The title, where it is to change.
+        title: Option<String>,
+    },
+}
+
+/// What a room answers to a command that it granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An entry holds it.
+    Appended {
+        /// Its seq.
+        seq: Seq,
+        /// Its time.
+        time: Timestamp,
+        /// The users that the entry added.
+        joined: Vec<UserId>,
+    },
+    /// There was nothing to change, so there is no entry.
+    Unchanged,
+    /// The actor's marks now.
+    Marks(Marks),
+    /// The sign was shown.
+    Typing,
+}

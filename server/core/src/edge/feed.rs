@@ -1,0 +1,230 @@
+//! From owners to sessions: entries to all who follow a room, and the rest to whom it concerns.
+//! Every message of an owner comes in order, so what follows an attach's answer is what it lacks.
+
+use std::sync::Arc;
+
+use super::{
+    Edge, Output,
+    session::{Follow, Phase, State},
+};
+use crate::{
+    entry::{ChangeKind, Entry},
+    frame::{Frame, Outlet, Wire},
+    ids::{RoomId, Seq, SessionId, UserId},
+    limits::millis,
+    link::{AccountRoom, RoomSync, Synced, ToEdge},
+    refusal::{Reason, Refusal},
+    room::cursor_ahead,
+    rows::Marks,
+    time::Now,
+};
+
+/// In which time the catch-ups of a slow reader are counted.
+const CATCH_UPS_MILLIS: u64 = 60_000;
+
+impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
+    pub(super) fn owner(&mut self, message: ToEdge) {
+        match message {
+            ToEdge::Entry { room, entry } => self.entry(room, entry),
+            ToEdge::Synced { session, room, outcome } => self.synced(session, room, outcome),
+            ToEdge::Dropped { room, user } => self.dropped(room, user),
+            ToEdge::Marks { room, marks, only } => self.marks(room, &marks, only),
+            ToEdge::Typing { room, user } => self.typing(room, user),
+            ToEdge::Account { user, revision, rows } => self.account(user, revision, &rows),
+            ToEdge::Presence { session, presences } => {
+                if let Some(open) = self.sessions.get_mut(&session) {
+                    open.presences.extend(presences.into_iter().map(|p| (p.user, p)));
+                }
+            }
+            ToEdge::End { session, reason } => {
+                let why = "a newer session of this account took its place";
+                self.close(session, Refusal::new(reason, why), false);
+            }
+        }
+    }
+
+    /// Hands an entry to all who follow the room: encoded once, shared by all.
+    fn entry(&mut self, room: RoomId, entry: Arc<Entry>) {
+        let Some(followers) = self.rooms.get_mut(&room) else {
+            return self.outputs.push_back(Output::Detach(room));
+        };
+        followers.cursor = entry.seq;
+        if followers.live.is_empty() {
+            return;
+        }
+        let frame = Frame::Event { room, entry: entry.clone() };
+        let (encoded, bytes) = self.wire.encode(0, &frame);
+        let (sessions, delivered) = (&mut self.sessions, &mut self.delivered);
+        followers.live.retain(|(session, _)| {
+            let Some(open) = sessions.get_mut(session) else { return false };
+            *delivered += 1;
+            if open.outlet.event(encoded.clone(), bytes) {
+                return true;
+            }
+            *delivered -= 1;
+            let (after, read) = (entry.seq.prev(), Seq::ZERO);
+            open.rooms.insert(room, Follow { phase: Phase::Waiting, after, read });
+            open.to_attach.push_back(room);
+            false
+        });
+        for change in entry.body.changes() {
+            if matches!(change.kind, ChangeKind::Left | ChangeKind::Removed) {
+                self.dropped(room, change.user);
+            }
+        }
+        self.tidy(room);
+    }
+
+    /// Ends what a user's sessions are told of a room.
+    fn dropped(&mut self, room: RoomId, user: UserId) {
+        for session in self.users.get(&user).cloned().unwrap_or_default() {
+            if let Some(open) = self.sessions.get_mut(&session)
+                && open.rooms.get(&room).is_some_and(|follow| follow.phase == Phase::Live)
+            {
+                open.rooms.remove(&room);
+            }
+        }
+        if let Some(followers) = self.rooms.get_mut(&room) {
+            followers.live.retain(|(_, other)| *other != user);
+        }
+        self.tidy(room);
+    }
+
+    fn synced(&mut self, session: SessionId, room: RoomId, outcome: Synced) {
+        if let Some(followers) = self.rooms.get_mut(&room) {
+            followers.attaching = followers.attaching.saturating_sub(1);
+        }
+        if let Some(open) = self.sessions.get_mut(&session) {
+            open.attaching = open.attaching.saturating_sub(1);
+            self.settle(session, room, outcome);
+        }
+        self.tidy(room);
+        self.pump(session);
+    }
+
+    fn settle(&mut self, session: SessionId, room: RoomId, outcome: Synced) {
+        match outcome {
+            Synced::Live => {
+                let follow = self.sessions.get(&session).and_then(|open| open.rooms.get(&room));
+                let after = follow.map(|follow| follow.after).unwrap_or_default();
+                self.live(session, room, after);
+            }
+            Synced::Sync(sync) => self.sync(session, room, sync),
+            Synced::NoMember | Synced::UpToDate => {
+                if let Some(open) = self.sessions.get_mut(&session) {
+                    open.rooms.remove(&room);
+                }
+            }
+            Synced::CursorAhead { head } => self.close(session, cursor_ahead(head), true),
+            Synced::Failed => {
+                let refusal = Refusal::new(Reason::Internal, "a room could not be read");
+                self.close(session, refusal.with_retry_after(millis(1_000)), true);
+            }
+        }
+    }
+
+    fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>) {
+        let (live, through) = (sync.live, sync.through);
+        let told = self.event(session, &Frame::RoomSync(sync));
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        match (told, live) {
+            (true, true) => self.live(session, room, through),
+            (true, false) => drop(open.rooms.remove(&room)),
+            (false, _) => {
+                if let Some(follow) = open.rooms.get_mut(&room) {
+                    follow.phase = Phase::Waiting;
+                    open.to_attach.push_back(room);
+                }
+            }
+        }
+    }
+
+    fn live(&mut self, session: SessionId, room: RoomId, cursor: Seq) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(follow) = open.rooms.get_mut(&room) else { return };
+        follow.phase = Phase::Live;
+        let user = open.caller.user;
+        let followers = self.rooms.entry(room).or_default();
+        followers.cursor = followers.cursor.max(cursor);
+        followers.live.push((session, user));
+    }
+
+    fn marks(&mut self, room: RoomId, marks: &Arc<[(UserId, Marks)]>, only: Option<UserId>) {
+        let frame = Frame::Marks { room, marks: marks.clone() };
+        let (encoded, bytes) = self.wire.encode(0, &frame);
+        let Some(followers) = self.rooms.get_mut(&room) else { return };
+        let (sessions, cursor) = (&mut self.sessions, followers.cursor);
+        followers.live.retain(|(session, user)| {
+            let Some(open) = sessions.get_mut(session) else { return false };
+            let concerned = only.is_none_or(|only| only == *user);
+            if !concerned || open.outlet.event(encoded.clone(), bytes) {
+                return true;
+            }
+            // Attaching again brings the marks along.
+            open.to_attach.push_back(room);
+            let lost = Follow { phase: Phase::Waiting, after: cursor, read: Seq::ZERO };
+            open.rooms.insert(room, lost);
+            false
+        });
+    }
+
+    fn typing(&mut self, room: RoomId, typist: UserId) {
+        let (encoded, bytes) = self.wire.encode(0, &Frame::Typing { room, user: typist });
+        let Some(followers) = self.rooms.get(&room) else { return };
+        for (session, user) in &followers.live {
+            if let Some(open) = self.sessions.get(session)
+                && *user != typist
+                && open.linger_millis.is_none()
+            {
+                open.outlet.ephemeral(encoded.clone(), bytes);
+            }
+        }
+    }
+
+    fn account(&mut self, user: UserId, revision: u64, rows: &[AccountRoom]) {
+        for session in self.users.get(&user).cloned().unwrap_or_default() {
+            let Some(open) = self.sessions.get_mut(&session) else { continue };
+            match &mut open.state {
+                State::Opening { changes, .. } => changes.push((revision, rows.to_vec())),
+                State::Open => self.account_changed(session, revision, rows),
+                // What is being read again holds these rows, or the next reading will.
+                State::Rereading => {}
+            }
+        }
+    }
+
+    /// A slow reader has read half of what waited: it is brought up to date.
+    pub(super) fn drained(&mut self, session: SessionId, now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let recent = millis(CATCH_UPS_MILLIS);
+        open.catch_ups.retain(|at| now.instant.since(*at) < recent);
+        open.catch_ups.push(now.instant);
+        if open.catch_ups.len() as u64 > self.limits.session_catch_ups_max {
+            let why = "the client reads too slowly; read frames as they come";
+            let refusal = Refusal::new(Reason::SlowReader, why).with_retry_after(millis(1_000));
+            return self.close(session, refusal, true);
+        }
+        if matches!(open.state, State::Rereading) {
+            let (caller, since) = (open.caller, open.revision);
+            self.outputs.push_back(Output::ReadAccount { session, caller, since, up: None });
+        }
+        self.pump(session);
+    }
+
+    /// Ends what is known of a session in a room.
+    pub(super) fn unfollow(&mut self, room: RoomId, session: SessionId) {
+        if let Some(followers) = self.rooms.get_mut(&room) {
+            followers.live.retain(|(other, _)| *other != session);
+        }
+        self.tidy(room);
+    }
+
+    /// Tells the owner where nobody follows a room any more.
+    fn tidy(&mut self, room: RoomId) {
+        let empty = |f: &super::Followers| f.live.is_empty() && f.attaching == 0;
+        if self.rooms.get(&room).is_some_and(empty) {
+            self.rooms.remove(&room);
+            self.outputs.push_back(Output::Detach(room));
+        }
+    }
+}

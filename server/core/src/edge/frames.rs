@@ -1,0 +1,283 @@
+//! From sessions to owners: commands in order, answers, refusals, and the timers of a session.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    Ask, Call, Edge, FrameIn, Output, Refused,
+    session::{Asked, Kind, Said},
+};
+use crate::{
+    command::{Answer, Append, Command, Submit, What},
+    frame::{Frame, Outlet, Wire},
+    ids::{MessageId, RoomId, SessionId},
+    limits::millis,
+    rate::Rate,
+    refusal::{Effect, Reason, Refusal},
+    time::Now,
+};
+
+/// How long a refused send keeps those after it back.
+const REFUSED_MILLIS: u64 = 10_000;
+/// In which time the refusals of a session are counted.
+const REFUSALS_MILLIS: u64 = 10_000;
+
+impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
+    pub(super) fn frame(&mut self, session: SessionId, frame: FrameIn, now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        open.heard = now.instant;
+        let said = match frame.said {
+            Ok(said) => said,
+            Err(refusal) => return self.refuse(session, frame.request, refusal, now),
+        };
+        if let Err(refusal) = self.admit(session, &said, now) {
+            return self.refuse(session, frame.request, refusal, now);
+        }
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let user = open.caller.user;
+        match said {
+            Said::Heartbeat => {}
+            Said::Bye => self.end(session, Some(0)),
+            Said::Renewed(expires) => {
+                open.caller.expires = expires;
+                self.done(session, frame.request);
+            }
+            Said::Idle(idle) => {
+                self.outputs.push_back(Output::Idle(session, user, idle));
+                self.done(session, frame.request);
+            }
+            Said::Watch(users) => {
+                open.watched = users.iter().copied().collect();
+                let watched = &open.watched;
+                open.presences.retain(|user, _| watched.contains(user));
+                self.outputs.push_back(Output::Watch(session, user, users));
+                self.done(session, frame.request);
+            }
+            Said::Ask(ask) => self.ask(session, frame.request, ask),
+            Said::Submit(submit) => self.submit(session, frame.request, submit, now),
+        }
+    }
+
+    /// Whether the session may say this now.
+    fn admit(&mut self, session: SessionId, said: &Said, now: Now) -> Result<(), Refusal> {
+        let Some(open) = self.sessions.get_mut(&session) else { return Ok(()) };
+        match said {
+            Said::Heartbeat | Said::Bye => return Ok(()),
+            Said::Submit(Submit { command: Command::Append(_), .. }) => {}
+            _ => {
+                let per_minute = self.limits.session_control_per_minute;
+                let rate = Rate { burst: per_minute, per_minute };
+                open.control_rate.take(rate, now.instant).map_err(|wait| {
+                    Refusal::new(Reason::RateLimited, "too many frames; slow down")
+                        .with_effect(Effect::AttemptNone)
+                        .with_retry_after(wait)
+                })?;
+            }
+        }
+        let unanswered = open.calls.len() + open.outlet.replies();
+        if unanswered as u64 >= self.limits.session_unanswered_max {
+            let why = "too many commands are unanswered; wait for answers, and read them";
+            return Err(Refusal::new(Reason::TooManyUnanswered, why)
+                .with_effect(Effect::AttemptNone)
+                .with_retry_after(Duration::from_millis(200)));
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, session: SessionId, request: u64, ask: Ask) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let no = open.next_call;
+        open.next_call += 1;
+        open.calls.insert(no, Asked { request, kind: Kind::Other });
+        let user = open.caller.user;
+        self.outputs.push_back(Output::Ask(Call { session, no }, user, ask));
+    }
+
+    fn submit(&mut self, session: SessionId, request: u64, submit: Submit, now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let kind = kind_of(&submit);
+        if let Kind::Send(room, id) = kind
+            && let Some(refused) = open.refused.get(&room).copied()
+        {
+            if refused.id != id && now.instant < refused.until {
+                return self.refuse(session, request, earlier_send_refused(), now);
+            }
+            open.refused.remove(&room);
+        }
+        let no = open.next_call;
+        open.next_call += 1;
+        open.calls.insert(no, Asked { request, kind });
+        // One send of a session to a room is with the owner at a time, so that a refused one is
+        // never overtaken.
+        if let Kind::Send(room, _) = kind {
+            let waiting = open.sends.entry(room).or_default();
+            waiting.push_back((no, submit.clone()));
+            if waiting.len() > 1 {
+                return;
+            }
+        }
+        self.outputs.push_back(Output::Submit(Call { session, no }, submit));
+    }
+
+    /// Takes in an owner's answer.
+    pub(super) fn answered(&mut self, call: Call, result: Result<Answer, Refusal>, now: Now) {
+        let Some(open) = self.sessions.get_mut(&call.session) else { return };
+        let Some(asked) = open.calls.remove(&call.no) else { return };
+        let refused = result.as_ref().err().map(|refusal| refusal.reason);
+        match result {
+            Ok(answer) => self.reply(call.session, asked.request, &frame_of(asked.kind, answer)),
+            Err(refusal) => self.refuse(call.session, asked.request, refusal, now),
+        }
+        if let Kind::Send(room, id) = asked.kind {
+            self.next_send(call.session, room, id, refused, now);
+        }
+    }
+
+    /// Passes the next send of a room on, or refuses those that wait where this one was refused and
+    /// may be tried again.
+    fn next_send(
+        &mut self,
+        session: SessionId,
+        room: RoomId,
+        id: MessageId,
+        refused: Option<Reason>,
+        now: Now,
+    ) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(waiting) = open.sends.get_mut(&room) else { return };
+        waiting.pop_front();
+        let mut kept_back = VecDeque::new();
+        if refused.is_some_and(Reason::may_retry) {
+            let until = now.instant + millis(REFUSED_MILLIS);
+            open.refused.insert(room, Refused { id, until });
+            kept_back = std::mem::take(waiting);
+        }
+        match waiting.front() {
+            Some((no, submit)) => {
+                let call = Call { session, no: *no };
+                self.outputs.push_back(Output::Submit(call, submit.clone()));
+            }
+            None => drop(open.sends.remove(&room)),
+        }
+        for (no, _) in kept_back {
+            let Some(open) = self.sessions.get_mut(&session) else { return };
+            if let Some(asked) = open.calls.remove(&no) {
+                self.refuse(session, asked.request, earlier_send_refused(), now);
+            }
+        }
+    }
+
+    /// Takes in the node's answer.
+    pub(super) fn asked(&mut self, call: Call, result: Result<Frame, Refusal>, now: Now) {
+        let Some(open) = self.sessions.get_mut(&call.session) else { return };
+        let Some(asked) = open.calls.remove(&call.no) else { return };
+        match result {
+            Ok(frame) => self.reply(call.session, asked.request, &frame),
+            Err(refusal) => self.refuse(call.session, asked.request, refusal, now),
+        }
+    }
+
+    fn done(&mut self, session: SessionId, request: u64) {
+        self.reply(session, request, &Frame::Done);
+    }
+
+    fn reply(&mut self, session: SessionId, request: u64, frame: &Frame) {
+        if request == 0 {
+            return;
+        }
+        let Some(open) = self.sessions.get(&session) else { return };
+        let (encoded, bytes) = self.wire.encode(request, frame);
+        if !open.outlet.control(encoded, bytes, true) {
+            let why = "the client sends and never reads";
+            self.close(session, Refusal::new(Reason::SlowReader, why), true);
+        }
+    }
+
+    fn refuse(&mut self, session: SessionId, request: u64, refusal: Refusal, now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let recent = millis(REFUSALS_MILLIS);
+        open.refusals.push_back(now.instant);
+        while open.refusals.front().is_some_and(|at| now.instant.since(*at) >= recent) {
+            open.refusals.pop_front();
+        }
+        if open.refusals.len() as u64 >= self.limits.session_refusals_max {
+            let why = "too many frames were refused; mend the client";
+            let refusal = Refusal::new(Reason::TooManyRefusals, why);
+            return self.close(session, refusal.with_retry_after(millis(REFUSALS_MILLIS)), true);
+        }
+        let (encoded, bytes) = self.wire.encode(request, &Frame::Error(refusal));
+        if !open.outlet.control(encoded, bytes, true) {
+            let why = "the client sends and never reads";
+            self.close(session, Refusal::new(Reason::SlowReader, why), true);
+        }
+    }
+
+    /// Heartbeats, silence, tokens that end, presence that waited.
+    pub(super) fn tick(&mut self, now: Now) {
+        let mut sessions: Vec<_> = self.sessions.keys().copied().collect();
+        sessions.sort_unstable();
+        let beat = self.wire.encode(0, &Frame::Heartbeat);
+        for session in sessions {
+            self.tick_session(session, &beat, now);
+        }
+    }
+
+    fn tick_session(&mut self, session: SessionId, beat: &(W::Encoded, usize), now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        if now.wall >= open.caller.expires {
+            let why = "the access token has expired; renew it in the stream in time";
+            let refusal = Refusal::new(Reason::TokenExpired, why);
+            return self.close(session, refusal, true);
+        }
+        if let Some(interval) = open.heartbeat {
+            if now.instant.since(open.heard) >= millis(self.limits.session_silence_millis) {
+                let why = "no frame came for too long; send heartbeats";
+                let refusal = Refusal::new(Reason::HeartbeatMissed, why);
+                return self.close(session, refusal, true);
+            }
+            if now.instant.since(open.beat) >= interval {
+                open.beat = now.instant;
+                open.outlet.control(beat.0.clone(), beat.1, false);
+            }
+        }
+        let interval = millis(self.limits.presence_interval_millis);
+        let due = open.presence_sent.is_none_or(|at| now.instant.since(at) >= interval);
+        if due && !open.presences.is_empty() {
+            let presences: Vec<_> = open.presences.values().cloned().collect();
+            if self.event(session, &Frame::Presence(presences))
+                && let Some(open) = self.sessions.get_mut(&session)
+            {
+                open.presences.clear();
+                open.presence_sent = Some(now.instant);
+            }
+        }
+        self.pump(session);
+    }
+}
+
+fn kind_of(submit: &Submit) -> Kind {
+    match &submit.command {
+        Command::Append(Append { id, what: What::Message { .. }, .. }) => {
+            Kind::Send(submit.room, *id)
+        }
+        Command::Mark(marks) if marks.read > crate::ids::Seq::ZERO => Kind::MarkRead,
+        Command::Mark(_) => Kind::MarkDelivered,
+        Command::Append(_) | Command::Typing => Kind::Other,
+    }
+}
+
+fn frame_of(kind: Kind, answer: Answer) -> Frame {
+    match (kind, answer) {
+        (_, Answer::Appended { seq, time, .. }) => Frame::Sent { seq, time },
+        (Kind::MarkDelivered, Answer::Marks(marks)) => Frame::MarkedDelivered(marks.delivered),
+        (_, Answer::Marks(marks)) => Frame::MarkedRead(marks.read),
+        (_, Answer::Typing) => Frame::TypingTaken,
+        (_, Answer::Unchanged) => Frame::Done,
+    }
+}
+
+fn earlier_send_refused() -> Refusal {
+    let why = "an earlier message to this room was refused; send that one again first";
+    Refusal::new(Reason::EarlierSendRefused, why)
+        .with_effect(Effect::AttemptNone)
+        .with_retry_after(Duration::from_millis(200))
+}

@@ -1,0 +1,213 @@
+//! Opening a session: who it is, what it missed, and from when on it is live.
+
+use std::{cmp::Reverse, collections::HashMap, mem};
+
+use super::{
+    Account, Call, Caller, Edge, Output,
+    session::{Asked, Hello, Kind, Phase, Session, State},
+};
+use crate::{
+    command::{Command, Submit},
+    frame::{Frame, Outlet, Welcome, Wire},
+    ids::{RoomId, Seq, SessionId},
+    limits::millis,
+    link::{AccountRoom, Attach},
+    refusal::{Reason, Refusal},
+    time::Now,
+};
+
+impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
+    pub(super) fn open(
+        &mut self,
+        session: SessionId,
+        caller: Caller,
+        mut hello: Hello,
+        outlet: O,
+        now: Now,
+    ) {
+        if let Some(former) = hello.replaces
+            && self.sessions.get(&former).is_some_and(|open| open.caller.device == caller.device)
+        {
+            let why = "a newer session of this device took its place";
+            self.close(former, Refusal::new(Reason::SessionReplaced, why), false);
+        }
+        if hello.generation != self.generation {
+            hello.revision = 0;
+            hello.cursors.clear();
+            hello.marks.clear();
+        }
+        let (since, idle) = (hello.revision, hello.idle);
+        self.sessions.insert(session, Session::new(caller, outlet, hello, now.instant));
+        self.users.entry(caller.user).or_default().insert(session);
+        let up = Some(idle);
+        self.outputs.push_back(Output::ReadAccount { session, caller, since, up });
+    }
+
+    /// Takes in the account's state.
+    pub(super) fn account_read(
+        &mut self,
+        session: SessionId,
+        account: Option<Box<Account>>,
+        now: Now,
+    ) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(account) = account else {
+            let refusal = Refusal::new(Reason::Internal, "the account could not be read");
+            let refusal = refusal.with_retry_after(millis(1_000));
+            return self.close(session, refusal, true);
+        };
+        match mem::replace(&mut open.state, State::Open) {
+            State::Opening { hello, changes } => {
+                self.opened(session, *hello, *account, now);
+                for (revision, rows) in changes {
+                    self.account_changed(session, revision, &rows);
+                }
+            }
+            State::Open | State::Rereading => {
+                self.account_changed(session, account.revision, &account.rows);
+            }
+        }
+        self.pump(session);
+    }
+
+    fn opened(&mut self, session: SessionId, hello: Hello, account: Account, now: Now) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let caller = open.caller;
+        let welcome = Welcome {
+            session,
+            user: caller.user,
+            device: caller.device,
+            generation: self.generation,
+            heartbeat: hello.heartbeat.unwrap_or(millis(self.limits.heartbeat_millis)),
+            time: now.wall,
+        };
+        self.control(session, &Frame::Welcome(welcome));
+        self.account_changed_rows(session, account.revision, &account.rows);
+        self.assert_marks(session, &hello);
+        self.plan(session, &hello, account);
+        if !hello.watch.is_empty() {
+            self.outputs.push_back(Output::Watch(session, caller.user, hello.watch));
+        }
+    }
+
+    /// Says the marks again that the client set, in case an answer was lost.
+    fn assert_marks(&mut self, session: SessionId, hello: &Hello) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let (user, device) = (open.caller.user, open.caller.device);
+        for (room, marks) in &hello.marks {
+            let no = open.next_call;
+            open.next_call += 1;
+            open.calls.insert(no, Asked { request: 0, kind: Kind::Other });
+            let command = Command::Mark(*marks);
+            let submit = Submit { room: *room, actor: user, device: Some(device), command };
+            self.outputs.push_back(Output::Submit(Call { session, no }, submit));
+        }
+    }
+
+    /// Plans in which order the session is brought up to date: rooms at their head first, since
+    /// these cost nothing, then the most recently used.
+    fn plan(&mut self, session: SessionId, hello: &Hello, account: Account) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let held: HashMap<RoomId, (Seq, Seq)> =
+            hello.cursors.iter().map(|(room, seq, read)| (*room, (*seq, *read))).collect();
+        let mut order: Vec<_> = account
+            .rooms
+            .iter()
+            .map(|(room, head)| {
+                let (after, read) = held.get(room).copied().unwrap_or_default();
+                let at_head = head.is_some_and(|head| head.seq == after && read >= head.seq);
+                let time = head.map(|head| head.time).unwrap_or_default();
+                (Reverse(at_head), Reverse(time), *room, after, read)
+            })
+            .collect();
+        order.sort_unstable();
+        for (_, _, room, after, read) in order {
+            open.follow(room, after, read);
+        }
+        // Of rooms that the account has left, the client may lack the entries up to that.
+        for (room, after, read) in &hello.cursors {
+            if !open.rooms.contains_key(room) && *after > Seq::ZERO {
+                open.follow(*room, *after, *read);
+            }
+        }
+    }
+
+    /// Attaches rooms that wait for it, as far as the outlet has room and the owners keep up.
+    pub(super) fn pump(&mut self, session: SessionId) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        if !matches!(open.state, State::Open) {
+            return;
+        }
+        while (open.attaching as u64) < self.limits.session_attaching_max
+            && open.outlet.has_room()
+            && let Some(room) = open.to_attach.pop_front()
+        {
+            let Some(follow) = open.rooms.get_mut(&room) else { continue };
+            if follow.phase != Phase::Waiting {
+                continue;
+            }
+            follow.phase = Phase::Attaching;
+            open.attaching += 1;
+            self.rooms.entry(room).or_default().attaching += 1;
+            self.outputs.push_back(Output::Attach(Attach {
+                edge: self.id,
+                session,
+                user: open.caller.user,
+                room,
+                after: follow.after,
+                read: follow.read,
+            }));
+        }
+        let done = open.attaching == 0 && open.to_attach.is_empty() && !open.caught_up;
+        if done && self.event(session, &Frame::CaughtUp) {
+            if let Some(open) = self.sessions.get_mut(&session) {
+                open.caught_up = true;
+            }
+        }
+    }
+
+    /// Takes in rows of the account that changed while the session is open.
+    pub(super) fn account_changed(
+        &mut self,
+        session: SessionId,
+        revision: u64,
+        rows: &[AccountRoom],
+    ) {
+        if !self.account_changed_rows(session, revision, rows) {
+            return;
+        }
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        for row in rows {
+            if row.left.is_none() && !open.rooms.contains_key(&row.room) {
+                open.follow(row.room, row.joined.prev(), Seq::ZERO);
+            }
+        }
+        self.pump(session);
+    }
+
+    /// Tells the session the rows. False: it knows them already, or reads too slowly to be told.
+    fn account_changed_rows(
+        &mut self,
+        session: SessionId,
+        revision: u64,
+        rows: &[AccountRoom],
+    ) -> bool {
+        let Some(open) = self.sessions.get_mut(&session) else { return false };
+        if revision <= open.revision && open.revision > 0 {
+            return false;
+        }
+        if rows.is_empty() {
+            open.revision = revision;
+            return true;
+        }
+        let told = self.event(session, &Frame::Account { revision, rows: rows.to_vec() });
+        if let Some(open) = self.sessions.get_mut(&session) {
+            if told {
+                open.revision = revision;
+            } else {
+                open.state = State::Rereading;
+            }
+        }
+        told
+    }
+}

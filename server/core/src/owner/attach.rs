@@ -1,0 +1,125 @@
+//! Sessions that follow rooms: brought up to date, then told every entry.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Output, Owner, State, Waiting,
+    query::{gather, summary},
+    window::{Fetch, Purpose, Reading, Window},
+};
+use crate::{
+    ids::{EdgeId, RoomId, Seq},
+    limits::Limits,
+    link::{Attach, RoomSync, Synced, ToEdge},
+    time::Now,
+};
+
+impl<T> Owner<T> {
+    pub(super) fn attach(&mut self, attach: Attach, now: Now) {
+        let room = attach.room;
+        let Some(head) = self.heads.get(&room).copied() else {
+            return self.synced(&attach, Synced::NoMember);
+        };
+        match self.rooms.get_mut(&room) {
+            Some(State::Active(_)) => self.read(room, Purpose::Attach(attach), now),
+            Some(State::Loading(waiting)) => waiting.push(Waiting::Attach(attach)),
+            // At the head, with nothing unread: there is nothing to say, so the room need not be
+            // loaded. Whether the user is a member is looked up before the next entry leaves.
+            None if attach.after == head.seq && attach.read >= head.seq => {
+                self.attached.entry(room).or_default().insert(attach.edge);
+                self.unverified.entry(room).or_default().insert((attach.edge, attach.user));
+                self.synced(&attach, Synced::Live);
+            }
+            None => self.load(room).push(Waiting::Attach(attach)),
+        }
+    }
+
+    pub(super) fn detach(&mut self, edge: EdgeId, room: RoomId) {
+        if let Some(edges) = self.attached.get_mut(&room) {
+            edges.remove(&edge);
+            if edges.is_empty() {
+                self.attached.remove(&room);
+            }
+        }
+        if let Some(users) = self.unverified.get_mut(&room) {
+            users.retain(|(other, _)| *other != edge);
+            if users.is_empty() {
+                self.unverified.remove(&room);
+            }
+        }
+    }
+
+    pub(super) fn advance_attach(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
+        let Purpose::Attach(attach) = &reading.purpose else { return None };
+        let Some(State::Active(active)) = self.rooms.get(&reading.room) else { return None };
+        let window = Window { room: &active.room, fetched: &reading.fetched };
+        match sync(&window, attach, &self.limits) {
+            Err(fetch) => Some((reading, fetch)),
+            Ok(synced) => {
+                let live = match &synced {
+                    Synced::Live => true,
+                    Synced::Sync(sync) => sync.live,
+                    _ => false,
+                };
+                if live {
+                    self.attached.entry(attach.room).or_default().insert(attach.edge);
+                }
+                self.synced(attach, synced);
+                None
+            }
+        }
+    }
+
+    pub(super) fn attach_failed(&mut self, attach: &Attach) {
+        self.synced(attach, Synced::Failed);
+    }
+
+    /// Tells edges of those whom they named for a room that was not in memory and who are no
+    /// members. Before any entry leaves.
+    pub(super) fn drop_strangers(&mut self, room: RoomId) {
+        let users = self.unverified.remove(&room).unwrap_or_default();
+        let Some(State::Active(active)) = self.rooms.get(&room) else { return };
+        let strangers: BTreeSet<_> =
+            users.into_iter().filter(|(_, user)| !active.room.is_member(*user)).collect();
+        for (edge, user) in strangers {
+            self.outputs.push_back(Output::Edge(edge, ToEdge::Dropped { room, user }));
+        }
+    }
+
+    fn synced(&mut self, attach: &Attach, outcome: Synced) {
+        let synced = ToEdge::Synced { session: attach.session, room: attach.room, outcome };
+        self.outputs.push_back(Output::Edge(attach.edge, synced));
+    }
+}
+
+/// What brings a session up to date.
+fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced, Fetch> {
+    let room = window.room;
+    let Some(through) = room.visible_to(attach.user) else { return Ok(Synced::NoMember) };
+    let live = room.is_member(attach.user);
+    // The own join sets the cursor: what came before it was not missed.
+    let joined = room.members().get(attach.user).map_or(Seq::ZERO, |row| row.joined);
+    let after = if live { attach.after.max(joined.prev()) } else { attach.after };
+    if after > through {
+        return Ok(Synced::CursorAhead { head: through });
+    }
+    if !live && after == through {
+        return Ok(Synced::UpToDate);
+    }
+    let read = room.members().marks(attach.user).read;
+    if live && after == through && attach.after == after && attach.read >= read {
+        return Ok(Synced::Live);
+    }
+    let summary = summary(window, attach.user, limits)?;
+    let missed = through.since(after);
+    let mut entries = Vec::new();
+    let mut stale = missed > limits.page_entries_max;
+    if !stale {
+        let page = gather(window, after, through, limits.page_entries_max, limits)?;
+        stale = page.last().map_or(after, |entry| entry.seq) < through;
+        if !stale {
+            entries = page;
+        }
+    }
+    Ok(Synced::Sync(Box::new(RoomSync { summary, live, stale, entries, after, through })))
+}

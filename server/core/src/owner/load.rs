@@ -1,0 +1,102 @@
+//! Bringing rooms into memory, and letting them go.
+
+use super::{Input, Output, Owner, State, Waiting, pipeline::Active, window::Purpose};
+use crate::{
+    ids::RoomId,
+    limits::millis,
+    refusal::{Effect, Reason, Refusal},
+    room::{Loaded, Room},
+    time::Now,
+};
+
+impl<T> Owner<T> {
+    /// Asks for a room that is not in memory.
+    pub(super) fn load(&mut self, room: RoomId) -> &mut Vec<Waiting<T>> {
+        let state = self.rooms.entry(room).or_insert_with(|| {
+            self.outputs.push_back(Output::Load(room));
+            State::Loading(Vec::new())
+        });
+        match state {
+            State::Loading(waiting) => waiting,
+            State::Active(_) => unreachable!("only rooms that are not in memory are loaded"),
+        }
+    }
+
+    /// Takes in what the store holds of a room, and lets go what waited for it.
+    pub(super) fn loaded(&mut self, room: RoomId, loaded: Option<Box<Loaded>>, now: Now) {
+        let Some(State::Loading(waiting)) = self.rooms.remove(&room) else { return };
+        let Some(loaded) = loaded else {
+            return self.not_loaded(waiting);
+        };
+        let done = loaded.hint.as_ref().map_or(crate::ids::Seq::ZERO, |hint| hint.room_list);
+        match Room::recover(room, *loaded, &self.limits) {
+            Ok(recovered) => self.activate(recovered, done, now),
+            Err(seq) => {
+                let halt = format!("room {room} is damaged: its log ends after {seq}");
+                self.outputs.push_back(Output::Halt(halt));
+                return self.not_loaded(waiting);
+            }
+        }
+        for waiting in waiting {
+            match waiting {
+                Waiting::Submit(token, submit) => {
+                    self.handle(Input::Submit(token, submit), now);
+                }
+                Waiting::Query(token, user, query) => {
+                    self.read(room, Purpose::Query(token, user, query), now);
+                }
+                Waiting::Attach(attach) => self.read(room, Purpose::Attach(attach), now),
+            }
+        }
+    }
+
+    fn activate(&mut self, room: Room, effects_done: crate::ids::Seq, now: Now) {
+        let id = room.id();
+        if room.head() > crate::ids::Seq::ZERO {
+            self.heads.insert(id, super::Head { seq: room.head(), time: room.time() });
+        }
+        let mut active = Active::new(room, now.instant);
+        let lost: Vec<_> = active
+            .room
+            .tail()
+            .iter()
+            .filter(|entry| entry.seq > effects_done && !entry.body.changes().is_empty())
+            .cloned()
+            .collect();
+        active.hint_wanted = self.slots.names(id);
+        self.rooms.insert(id, State::Active(Box::new(active)));
+        for entry in lost {
+            self.start_effect(id, &entry);
+        }
+        self.drop_strangers(id);
+        self.try_hint(id);
+    }
+
+    fn not_loaded(&mut self, waiting: Vec<Waiting<T>>) {
+        let refusal = Refusal::new(Reason::Internal, "the room could not be read; try again");
+        for waiting in waiting {
+            match waiting {
+                Waiting::Submit(token, _) => {
+                    let refusal = refusal.clone().with_effect(Effect::AttemptNone);
+                    self.outputs.push_back(Output::Reply(token, Err(refusal)));
+                }
+                Waiting::Query(token, ..) => {
+                    self.outputs.push_back(Output::View(token, Err(refusal.clone())));
+                }
+                Waiting::Attach(attach) => self.attach_failed(&attach),
+            }
+        }
+    }
+
+    /// Forgets rooms that were not used for a while.
+    pub(super) fn evict(&mut self, now: Now) {
+        let idle = millis(self.limits.room_idle_millis);
+        let slots = &self.slots;
+        self.rooms.retain(|room, state| match state {
+            State::Loading(_) => true,
+            State::Active(active) => {
+                now.instant.since(active.used) < idle || !active.is_idle() || slots.names(*room)
+            }
+        });
+    }
+}

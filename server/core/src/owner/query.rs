@@ -1,0 +1,323 @@
+//! Reading a room: summaries, pages of messages and entries, single messages, members.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Output, Owner, State, Waiting,
+    window::{Fetch, Purpose, Reading, Window},
+};
+use crate::{
+    entry::{Body, Entry},
+    ids::{RoomId, Seq, UserId},
+    limits::Limits,
+    link::Summary,
+    refusal::Refusal,
+    room::{cursor_ahead, message_not_found, not_a_member, room_not_found},
+    rows::MemberRow,
+    time::{Now, Timestamp},
+};
+
+/// Counting unread messages ends here: more are shown as "999+".
+const UNREAD_MAX: u32 = 1_000;
+
+/// What somebody wants to see of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// The room as the user sees it.
+    Summary,
+    /// Entries with a higher seq.
+    Entries {
+        /// The cursor.
+        after: Seq,
+        /// How many at the most.
+        count: u64,
+    },
+    /// Messages.
+    Messages {
+        /// Where.
+        position: Position,
+        /// How many at the most.
+        count: u64,
+    },
+    /// One message, whole.
+    Message(Seq),
+    /// Present members with a higher id.
+    Members {
+        /// The cursor.
+        after: Option<UserId>,
+        /// How many at the most.
+        count: usize,
+    },
+}
+
+/// Where a page of messages lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// At the head.
+    Newest,
+    /// Below this seq.
+    Before(Seq),
+    /// Above this seq.
+    After(Seq),
+    /// On both sides of this seq, and at it.
+    Around(Seq),
+    /// Of before this time.
+    BeforeTime(Timestamp),
+    /// Of this time or later.
+    AfterTime(Timestamp),
+    /// On both sides of this time.
+    AroundTime(Timestamp),
+}
+
+/// What is to be seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum View {
+    /// For [`Query::Summary`].
+    Summary(Box<Summary>),
+    /// For [`Query::Entries`].
+    Entries(EntriesPage),
+    /// For [`Query::Messages`].
+    Messages(MessagesPage),
+    /// For [`Query::Message`].
+    Message {
+        /// The entry.
+        entry: Arc<Entry>,
+        /// The whole body, where the entry holds a preview.
+        whole: Option<Bytes>,
+        /// The head at which it was read.
+        as_of: Seq,
+    },
+    /// For [`Query::Members`].
+    Members(Vec<(UserId, MemberRow)>),
+}
+
+/// Entries of `(after, through]`, all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntriesPage {
+    /// By ascending seq.
+    pub entries: Vec<Arc<Entry>>,
+    /// Exclusive.
+    pub after: Seq,
+    /// Inclusive.
+    pub through: Seq,
+    /// The last seq that the user may see.
+    pub as_of: Seq,
+}
+
+/// The messages among the entries of `(after, through]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessagesPage {
+    /// By ascending seq.
+    pub messages: Vec<Arc<Entry>>,
+    /// Exclusive.
+    pub after: Seq,
+    /// Inclusive.
+    pub through: Seq,
+    /// The head of which their states are.
+    pub as_of: Seq,
+}
+
+impl<T> Owner<T> {
+    pub(super) fn query(&mut self, token: T, room: RoomId, user: UserId, query: Query, now: Now) {
+        match self.rooms.get_mut(&room) {
+            Some(State::Active(_)) => {
+                self.read(room, Purpose::Query(token, user, query), now);
+            }
+            Some(State::Loading(waiting)) => waiting.push(Waiting::Query(token, user, query)),
+            None if self.heads.contains_key(&room) => {
+                self.load(room).push(Waiting::Query(token, user, query));
+            }
+            None => self.outputs.push_back(Output::View(token, Err(room_not_found()))),
+        }
+    }
+
+    pub(super) fn advance_query(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
+        let Purpose::Query(_, user, query) = &reading.purpose else { return None };
+        let Some(State::Active(active)) = self.rooms.get(&reading.room) else { return None };
+        let window = Window { room: &active.room, fetched: &reading.fetched };
+        match view(&window, *user, query, &self.limits) {
+            Err(fetch) => Some((reading, fetch)),
+            Ok(view) => {
+                let Purpose::Query(token, ..) = reading.purpose else { return None };
+                self.outputs.push_back(Output::View(token, view));
+                None
+            }
+        }
+    }
+}
+
+fn view(
+    window: &Window<'_>,
+    user: UserId,
+    query: &Query,
+    limits: &Limits,
+) -> Result<Result<View, Refusal>, Fetch> {
+    let Some(visible) = window.room.visible_to(user) else { return Ok(Err(room_not_found())) };
+    Ok(match *query {
+        Query::Summary => Ok(View::Summary(Box::new(summary(window, user, limits)?))),
+        Query::Entries { after, .. } if after > visible => Err(cursor_ahead(visible)),
+        Query::Entries { after, count } => {
+            let entries = gather(window, after, visible, count, limits)?;
+            let through = entries.last().map_or(after, |entry| entry.seq);
+            Ok(View::Entries(EntriesPage { entries, after, through, as_of: visible }))
+        }
+        Query::Messages { position: Position::After(seq), .. } if seq > visible => {
+            Err(cursor_ahead(visible))
+        }
+        Query::Messages { position, count } => {
+            Ok(View::Messages(messages(window, visible, position, count, limits)?))
+        }
+        Query::Message(seq) => message(window, visible, seq)?,
+        Query::Members { .. } if !window.room.is_member(user) => Err(not_a_member()),
+        Query::Members { after, count } => {
+            let members = window.room.members().present_after(after).take(count);
+            Ok(View::Members(members.map(|(user, row)| (user, *row)).collect()))
+        }
+    })
+}
+
+/// All entries of `(after, through]`, as far as a page reaches.
+pub(super) fn gather(
+    window: &Window<'_>,
+    after: Seq,
+    through: Seq,
+    count: u64,
+    limits: &Limits,
+) -> Result<Vec<Arc<Entry>>, Fetch> {
+    let (mut entries, mut bytes, mut seq) = (Vec::new(), 0, after.next());
+    while seq <= through && (entries.len() as u64) < count {
+        let entry = window.forward(seq)?;
+        bytes += entry.cost() as u64;
+        if bytes > limits.page_bytes_max && !entries.is_empty() {
+            break;
+        }
+        entries.push(entry.clone());
+        seq = seq.next();
+    }
+    Ok(entries)
+}
+
+fn messages(
+    window: &Window<'_>,
+    visible: Seq,
+    position: Position,
+    count: u64,
+    limits: &Limits,
+) -> Result<MessagesPage, Fetch> {
+    let half = count.div_ceil(2);
+    // A page is the messages of (below, middle] read downwards and of (middle, above] upwards.
+    let (middle, down, up) = match position {
+        Position::Newest => (visible, count, 0),
+        Position::Before(seq) => (seq.prev().min(visible), count, 0),
+        Position::After(seq) => (seq, 0, count),
+        Position::Around(seq) => (seq.min(visible), half, count - half),
+        Position::BeforeTime(time) => (before_time(window, visible, time)?, count, 0),
+        Position::AfterTime(time) => (before_time(window, visible, time)?, 0, count),
+        Position::AroundTime(time) => (before_time(window, visible, time)?, half, count - half),
+    };
+    let bytes_max = if down > 0 && up > 0 { limits.page_bytes_max / 2 } else { limits.page_bytes_max };
+    let (mut page, mut after, mut bytes) = (Vec::new(), middle, 0);
+    while after > Seq::ZERO && (page.len() as u64) < down {
+        let entry = window.backward(after)?;
+        if let Body::Message(_) = entry.body {
+            bytes += entry.cost() as u64;
+            if bytes > bytes_max && !page.is_empty() {
+                break;
+            }
+            page.push(entry.clone());
+        }
+        after = after.prev();
+    }
+    page.reverse();
+    let (mut through, mut bytes, mut found) = (middle, 0, 0);
+    while through < visible && found < up {
+        let entry = window.forward(through.next())?;
+        if let Body::Message(_) = entry.body {
+            bytes += entry.cost() as u64;
+            if bytes > bytes_max && !page.is_empty() {
+                break;
+            }
+            page.push(entry.clone());
+            found += 1;
+        }
+        through = through.next();
+    }
+    Ok(MessagesPage { messages: page, after, through, as_of: window.room.certified().min(visible) })
+}
+
+/// The last seq of before a time: entries' times never go back.
+fn before_time(window: &Window<'_>, visible: Seq, time: Timestamp) -> Result<Seq, Fetch> {
+    let (mut low, mut high) = (Seq::ZERO, visible);
+    while low < high {
+        let middle = low.plus(high.since(low).div_ceil(2));
+        if window.one(middle)?.time < time {
+            low = middle;
+        } else {
+            high = middle.prev();
+        }
+    }
+    Ok(low)
+}
+
+fn message(
+    window: &Window<'_>,
+    visible: Seq,
+    seq: Seq,
+) -> Result<Result<View, Refusal>, Fetch> {
+    if seq == Seq::ZERO || seq > visible {
+        return Ok(Err(message_not_found()));
+    }
+    let entry = window.one(seq)?;
+    let Body::Message(message) = &entry.body else { return Ok(Err(message_not_found())) };
+    let whole = if message.long { Some(window.body(seq)?.clone()) } else { None };
+    Ok(Ok(View::Message { entry: entry.clone(), whole, as_of: visible }))
+}
+
+/// The room as a user sees it.
+pub(super) fn summary(
+    window: &Window<'_>,
+    user: UserId,
+    limits: &Limits,
+) -> Result<Summary, Fetch> {
+    let room = window.room;
+    let head = room.visible_to(user).unwrap_or_default();
+    let row = room.members().get(user);
+    let member = room.is_member(user);
+    let read = room.members().marks(user).read;
+    let shown = room.members().count() as u64 <= limits.room_receipts_members_max;
+    let is_message = |entry: &&Arc<Entry>| matches!(entry.body, Body::Message(_));
+    let last_message =
+        room.tail().iter().rev().skip_while(|entry| entry.seq > head).find(is_message);
+    let others = room.members().present_after(None).filter(|(other, _)| *other != user);
+    Ok(Summary {
+        room: room.id(),
+        kind: room.settings().kind,
+        title: room.settings().title.clone(),
+        member_count: room.members().count(),
+        peer: room.peer_of(user),
+        head,
+        role: row.filter(|_| member).map(|row| row.role),
+        joined: row.map_or(Seq::ZERO, |row| row.joined),
+        unread: if member { unread(window, user, read, head)? } else { 0 },
+        read,
+        last_message: last_message.cloned(),
+        marks: if shown && member {
+            others.map(|(other, _)| (other, room.members().marks(other))).collect()
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+/// The messages by others in `(read, head]`, at most [`UNREAD_MAX`].
+fn unread(window: &Window<'_>, user: UserId, read: Seq, head: Seq) -> Result<u32, Fetch> {
+    let (mut count, mut seq) = (0, head);
+    while seq > read && count < UNREAD_MAX {
+        let entry = window.backward(seq)?;
+        count += u32::from(entry.actor != user && matches!(entry.body, Body::Message(_)));
+        seq = seq.prev();
+    }
+    Ok(count)
+}

@@ -1,0 +1,208 @@
+//! Reading a room's log: from memory where it reaches, else by asking for what is missing and
+//! trying again. So whatever reads is written as if all of the log were at hand.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Owner, Output, Query, ReadNo, State, submit::Lookup};
+use crate::{
+    entry::Entry,
+    ids::{Epoch, MessageId, RoomId, Seq, UserId},
+    link::Attach,
+    refusal::{Reason, Refusal},
+    room::Room,
+    rows::{Pointer, StoredEntry},
+    time::Now,
+};
+
+/// How many entries are asked for at a time.
+const CHUNK: u64 = 256;
+
+/// What is missing from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// The rows of `(after, through]`, of all epochs.
+    Entries {
+        /// Exclusive.
+        after: Seq,
+        /// Inclusive.
+        through: Seq,
+    },
+    /// The whole body of a long message.
+    Body {
+        /// The entry.
+        seq: Seq,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The pointers of a command in `(after, through]`.
+    Pointers {
+        /// The sender.
+        sender: UserId,
+        /// The command.
+        id: MessageId,
+        /// Exclusive.
+        after: Seq,
+        /// Inclusive.
+        through: Seq,
+    },
+}
+
+/// What was fetched.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// For [`Fetch::Entries`].
+    Entries(Vec<StoredEntry>),
+    /// For [`Fetch::Body`].
+    Body(Option<Bytes>),
+    /// For [`Fetch::Pointers`].
+    Pointers(Vec<Pointer>),
+}
+
+/// A reading under way.
+#[derive(Debug)]
+pub(super) struct Reading<T> {
+    pub(super) room: RoomId,
+    pub(super) purpose: Purpose<T>,
+    pub(super) fetched: Cache,
+    /// What was asked for last: if it is missing again, the log has a hole.
+    asked: Option<Fetch>,
+}
+
+/// What a reading is for.
+#[derive(Debug)]
+pub(super) enum Purpose<T> {
+    Query(T, UserId, Query),
+    Attach(Attach),
+    Lookup(Box<Lookup<T>>),
+}
+
+/// What was fetched so far.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    entries: BTreeMap<Seq, Arc<Entry>>,
+    body: Option<(Seq, Bytes)>,
+    pointers: Option<Vec<Pointer>>,
+}
+
+/// A room's log as a reading sees it.
+#[derive(Debug)]
+pub(super) struct Window<'a> {
+    pub(super) room: &'a Room,
+    pub(super) fetched: &'a Cache,
+}
+
+impl<'a> Window<'a> {
+    /// An entry, for reading towards higher seqs.
+    pub(super) fn forward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
+        let through = seq.plus(CHUNK - 1).min(self.room.certified());
+        self.entry(seq, Fetch::Entries { after: seq.prev(), through })
+    }
+
+    /// An entry, for reading towards lower seqs.
+    pub(super) fn backward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
+        self.entry(seq, Fetch::Entries { after: seq.minus(CHUNK), through: seq })
+    }
+
+    /// One entry.
+    pub(super) fn one(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
+        self.entry(seq, Fetch::Entries { after: seq.prev(), through: seq })
+    }
+
+    /// The whole body of a long message.
+    pub(super) fn body(&self, seq: Seq) -> Result<&'a Bytes, Fetch> {
+        let epoch = self.room.lineage().epoch_of(seq).unwrap_or_default();
+        match &self.fetched.body {
+            Some((at, body)) if *at == seq => Ok(body),
+            _ => Err(Fetch::Body { seq, epoch }),
+        }
+    }
+
+    /// The seq of a command's entry, by the pointers that the lineage confirms.
+    pub(super) fn pointer(
+        &self,
+        sender: UserId,
+        id: MessageId,
+        after: Seq,
+        through: Seq,
+    ) -> Result<Option<Seq>, Fetch> {
+        let Some(pointers) = &self.fetched.pointers else {
+            return Err(Fetch::Pointers { sender, id, after, through });
+        };
+        let confirmed = |p: &&Pointer| self.room.lineage().epoch_of(p.seq) == Some(p.epoch);
+        let seqs = pointers.iter().filter(confirmed).map(|pointer| pointer.seq);
+        Ok(seqs.filter(|seq| *seq <= self.room.certified()).min())
+    }
+
+    fn entry(&self, seq: Seq, fetch: Fetch) -> Result<&'a Arc<Entry>, Fetch> {
+        let held = self.room.tail().get(seq);
+        held.or_else(|| self.fetched.entries.get(&seq)).ok_or(fetch)
+    }
+}
+
+impl<T> Owner<T> {
+    /// Starts a reading, of a room in memory.
+    pub(super) fn read(&mut self, room: RoomId, purpose: Purpose<T>, now: Now) {
+        let reading = Reading { room, purpose, fetched: Cache::default(), asked: None };
+        self.advance(reading, now);
+    }
+
+    /// Takes in what a reading asked for, and goes on with it.
+    pub(super) fn fetched(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
+        let Some(mut reading) = self.reading.remove(&read) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else { return };
+        active.readings -= 1;
+        match fetched {
+            None => return self.give_up(reading, "the log could not be read; try again"),
+            Some(Fetched::Entries(rows)) => {
+                for entry in active.room.lineage().filter(rows) {
+                    reading.fetched.entries.insert(entry.seq, Arc::new(entry));
+                }
+            }
+            Some(Fetched::Body(body)) => {
+                if let (Some(body), Some(Fetch::Body { seq, .. })) = (body, reading.asked) {
+                    reading.fetched.body = Some((seq, body));
+                }
+            }
+            Some(Fetched::Pointers(pointers)) => reading.fetched.pointers = Some(pointers),
+        }
+        self.advance(reading, now);
+    }
+
+    fn advance(&mut self, reading: Reading<T>, now: Now) {
+        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else {
+            return self.give_up(reading, "the room is not in memory; try again");
+        };
+        active.used = now.instant;
+        let missing = match &reading.purpose {
+            Purpose::Query(..) => self.advance_query(reading),
+            Purpose::Attach(..) => self.advance_attach(reading),
+            Purpose::Lookup(..) => self.advance_lookup(reading, now),
+        };
+        let Some((mut reading, fetch)) = missing else { return };
+        if reading.asked == Some(fetch) {
+            // Seqs are dense, so what is missing after it was read is lost: never pass over it.
+            let halt = format!("room {} has a hole in its log: {fetch:?}", reading.room);
+            self.outputs.push_back(Output::Halt(halt));
+            return self.give_up(reading, "the log is damaged");
+        }
+        reading.asked = Some(fetch);
+        if let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) {
+            active.readings += 1;
+        }
+        let no = ReadNo(self.read_next);
+        self.read_next += 1;
+        self.outputs.push_back(Output::Fetch(no, reading.room, fetch));
+        self.reading.insert(no, reading);
+    }
+
+    fn give_up(&mut self, reading: Reading<T>, why: &'static str) {
+        let refusal = Refusal::new(Reason::Internal, why);
+        match reading.purpose {
+            Purpose::Query(token, ..) => self.outputs.push_back(Output::View(token, Err(refusal))),
+            Purpose::Attach(attach) => self.attach_failed(&attach),
+            Purpose::Lookup(lookup) => self.lookup_failed(*lookup, refusal),
+        }
+    }
+}

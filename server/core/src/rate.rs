@@ -1,0 +1,116 @@
+//! Token buckets: a burst, then a steady rate.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::time::Instant;
+
+/// How much of something is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How much at once.
+    pub burst: u64,
+    /// How much a minute after that.
+    pub per_minute: u64,
+}
+
+/// A token bucket, kept as the moment at which it will be full again (the "generic cell rate
+/// algorithm" of ITU-T I.371), so that an idle bucket needs no upkeep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bucket {
+    full_at_micros: u64,
+}
+
+impl Bucket {
+    /// Takes one token, or says how long until there is one.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let cost = 60_000_000 / rate.per_minute.max(1);
+        let now = now.0.saturating_mul(1_000);
+        let full_at = self.full_at_micros.max(now).saturating_add(cost);
+        let allowed = now.saturating_add(cost.saturating_mul(rate.burst.max(1)));
+        if full_at > allowed {
+            return Err(Duration::from_micros(full_at - allowed));
+        }
+        self.full_at_micros = full_at;
+        Ok(())
+    }
+
+    /// Whether it is full, so that forgetting it changes nothing.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at_micros <= now.0.saturating_mul(1_000)
+    }
+}
+
+/// Buckets by key, forgotten when full. Holds at most `keys_max`: beyond it, unknown keys are
+/// refused for a second (it fails closed).
+#[derive(Clone, Debug)]
+pub struct Limiter<K> {
+    rate: Rate,
+    keys_max: usize,
+    buckets: BTreeMap<K, Bucket>,
+}
+
+impl<K: Ord + Clone> Limiter<K> {
+    /// A limiter that knows no key yet.
+    pub fn new(rate: Rate, keys_max: usize) -> Self {
+        Self { rate, keys_max, buckets: BTreeMap::new() }
+    }
+
+    /// Takes one token of a key, or says how long until there is one.
+    pub fn take(&mut self, key: &K, now: Instant) -> Result<(), Duration> {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            return bucket.take(self.rate, now);
+        }
+        if self.buckets.len() >= self.keys_max {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= self.keys_max {
+                return Err(Duration::from_secs(1));
+            }
+        }
+        let mut bucket = Bucket::default();
+        bucket.take(self.rate, now)?;
+        self.buckets.insert(key.clone(), bucket);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 3, per_minute: 60 };
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::default();
+        let start = Instant(1_000);
+        for _ in 0..3 {
+            assert_eq!(bucket.take(RATE, start), Ok(()));
+        }
+        let wait = bucket.take(RATE, start).expect_err("the burst is spent");
+        assert_eq!(wait, Duration::from_secs(1));
+        assert_eq!(bucket.take(RATE, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn a_limiter_refuses_new_keys_when_full_of_busy_ones() {
+        let mut limiter = Limiter::new(RATE, 2);
+        let now = Instant(0);
+        assert!(limiter.take(&1, now).is_ok() && limiter.take(&2, now).is_ok());
+        assert!(limiter.take(&3, now).is_err());
+        assert!(limiter.take(&3, Instant(10_000)).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_burst_and_rate(steps in prop::collection::vec(0_u64..2_000, 1..200)) {
+            let (mut bucket, mut now, mut taken) = (Bucket::default(), Instant(0), 0_u64);
+            for step in steps {
+                now = now + Duration::from_millis(step);
+                taken += u64::from(bucket.take(RATE, now).is_ok());
+                prop_assert!(taken <= RATE.burst + now.0 * RATE.per_minute / 60_000);
+            }
+        }
+    }
+}
