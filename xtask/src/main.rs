@@ -11,6 +11,7 @@
 mod bench;
 mod check;
 mod generate;
+mod limits;
 mod run;
 mod steps;
 mod test;
@@ -38,8 +39,8 @@ Chores:
       -- ARGS       Handed to the test programs, such as part of a test's name
   bench      Runs the benchmarks in the release profile
       ARGS          Handed to the bench program; `cargo xtask bench --help` lists them
-  generate   Writes the committed files that are made from others: proto/baseline.binpb and
-             docs/limits.md
+  generate   Writes the committed files that are made from others: proto/baseline.binpb and the
+             tables of docs/limits.md
       --breaking    Accept a contract that breaks the committed baseline
 
 Tools that are not cargo's (buf, grpcurl) are installed once into $MAGPIE_CACHE, by default

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 
 use super::docs;
-use crate::workspace::Workspace;
+use crate::{limits, workspace::Workspace};
 
 /// Lines that a file may have beside its tests.
 const FILE_LINES_MAX: usize = 500;
@@ -33,6 +33,12 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
         findings.extend(findings_of(path, &text));
     }
     findings.extend(docs::findings(workspace)?);
+    if !limits::is_fresh(workspace)? {
+        findings.push(format!(
+            "{}: is behind the sources: `cargo xtask generate`",
+            limits::DOCUMENT
+        ));
+    }
     println!("{} files looked at", files.len());
     super::report(&findings, "breaches of the house rules (CONTRIBUTING.md)")
 }
@@ -101,7 +107,8 @@ fn lines_beside_tests(text: &str) -> usize {
 
 /// The sources of the tests package, of `tests/` folders, and `tests.rs` beside the code it tests.
 fn is_test_source(path: &Path) -> bool {
-    path.iter().any(|part| part == "tests" || part == "tests.rs")
+    path.iter()
+        .any(|part| part == "tests" || part == "tests.rs")
 }
 
 #[cfg(test)]
