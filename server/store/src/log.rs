@@ -47,6 +47,8 @@ pub enum StoreError {
 pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// Makes the rows durable, all or none, before the future completes. Safe to repeat with the
     /// same rows. Rows of one call belong to one room (or to one partition's slots).
+    /// Writes that are under way at the same time may become durable in any order: who overwrites a
+    /// row waits for the earlier write.
     fn write(&self, rows: Vec<Row>) -> StoreFuture<()>;
 
     /// Whether this owner was fenced by another. Called after writes completed and before anything

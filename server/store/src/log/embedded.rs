@@ -72,6 +72,7 @@ impl Default for Options {
 ///
 /// A write begins when [`LogStore::write`] is called, or, if [`limits::WRITES_QUEUED_BYTES_MAX`] wait
 /// already, when its future is first polled and there is room.
+/// Writes become durable in the order in which they begin.
 pub struct Embedded {
     epoch: Epoch,
     generation: u64,

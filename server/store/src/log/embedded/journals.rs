@@ -142,10 +142,36 @@ fn look_through(journal: &Path) -> io::Result<Found> {
         found.last = batch.number.or(found.last);
     }
     file.seek(SeekFrom::Start(found.end))?;
-    file.read_to_end(&mut found.rest)?;
-    let rest = found.rest.iter().rposition(|&byte| byte != 0);
-    found.rest.truncate(rest.map_or(0, |last| last + 1));
+    found.rest = read_without_zeros(&mut file)?;
     Ok(found)
+}
+
+/// Reads to the end, without the zeros there: an engine's new journal is 64 MiB of them.
+fn read_without_zeros(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut rest = Vec::new();
+    let mut zeros = 0;
+    loop {
+        let mut chunk = Vec::with_capacity(ZEROS.len());
+        input
+            .by_ref()
+            .take(ZEROS.len() as u64)
+            .read_to_end(&mut chunk)?;
+        if chunk.is_empty() {
+            break;
+        }
+        // Comparing is many times faster than looking at each byte.
+        if chunk == ZEROS[..chunk.len()] {
+            zeros += chunk.len();
+        } else {
+            rest.resize(rest.len() + zeros, 0);
+            rest.append(&mut chunk);
+            zeros = 0;
+        }
+    }
+    let last = rest.iter().rposition(|&byte| byte != 0);
+    rest.truncate(last.map_or(0, |last| last + 1));
+    Ok(rest)
 }
 
 /// Whether a whole batch lies anywhere in these bytes: then what lies before it was synced once,
