@@ -11,11 +11,12 @@ mod group;
 mod journals;
 mod queries;
 mod readers;
+mod start;
 mod watermark;
 mod writer;
 
 use std::{
-    fmt, io,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc},
@@ -23,7 +24,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use magpie_core::{
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
     rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, StoredEntry},
@@ -38,11 +38,10 @@ use self::{
     group::Change,
     queries::Rows,
     readers::Readers,
-    watermark::Watermark,
     writer::{Order, Write, Writer},
 };
 pub use self::{counters::CountersSnapshot, directory::new_generation, error::OpenError};
-use super::{LogStore, StoreError, StoreFuture, keys, limits};
+use super::{LogStore, StoreError, StoreFuture, limits};
 
 /// Settings of the embedded log store.
 #[derive(Clone, Debug)]
@@ -106,11 +105,11 @@ impl Embedded {
         let (directory, watermark) = Directory::open(dir)?;
         journals::mend(&directory, watermark.count())?;
         // What the engine finds damaged may also make it panic.
-        let opened = catch_unwind(AssertUnwindSafe(|| open_engine(&directory, options)));
+        let opened = catch_unwind(AssertUnwindSafe(|| start::open_engine(&directory, options)));
         let (db, rows) = opened.unwrap_or_else(|_| {
             Err(directory.damaged("the storage engine could not make sense of its files"))
         })?;
-        let last_batch = check(&directory, &rows, &watermark)?;
+        let last_batch = start::check(&directory, &rows, &watermark)?;
 
         let failure = Failure::none();
         let counters = Arc::new(Counters::default());
@@ -126,9 +125,9 @@ impl Embedded {
             counters: Arc::clone(&counters),
             failure: failure.clone(),
         };
-        let epoch = take_epoch(&directory, &mut writer)?;
+        let epoch = start::take_epoch(&directory, &mut writer)?;
 
-        let start = OpenError::io("start the threads for", dir);
+        let cannot_start = OpenError::io("start the threads for", dir);
         let reads = Rows {
             rows,
             failure: failure.clone(),
@@ -145,7 +144,7 @@ impl Embedded {
                 })?;
             Ok((readers, writer))
         });
-        let (readers, writer) = threads.map_err(start)?;
+        let (readers, writer) = threads.map_err(cannot_start)?;
         Ok(Self {
             epoch,
             generation: directory.generation(),
@@ -332,77 +331,6 @@ impl Queue {
             self.counters.queued.fetch_sub(1, Relaxed);
         }
     }
-}
-
-/// Opens the storage engine, which reads its journals.
-fn open_engine(
-    directory: &Directory,
-    options: &Options,
-) -> Result<(Database, Keyspace), OpenError> {
-    let keyspace = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
-    let open = || {
-        let db = Database::builder(directory.rows())
-            .cache_size(options.cache_bytes)
-            .max_cached_files(Some(limits::FILES_OPEN_MAX))
-            .max_journaling_size(limits::JOURNALS_BYTES_MAX)
-            .open()?;
-        // One keyspace for all rows: the rows of a batch are then flushed together, so the rows that
-        // batches leave behind say that their other rows are there, too.
-        let rows = db.keyspace("rows", keyspace)?;
-        Ok((db, rows))
-    };
-    open().map_err(|error| engine_error(directory, error))
-}
-
-fn engine_error(directory: &Directory, error: fjall::Error) -> OpenError {
-    match error {
-        fjall::Error::Io(error) if error.kind() != io::ErrorKind::NotFound => {
-            OpenError::io("open the rows in", directory.rows())(error)
-        }
-        fjall::Error::Locked => OpenError::InUse {
-            dir: directory.rows(),
-        },
-        error => directory.damaged(format!("the storage engine refused its files: {error}")),
-    }
-}
-
-/// Compares what was recovered with what was durable, and returns the number of the last batch.
-fn check(directory: &Directory, rows: &Keyspace, watermark: &Watermark) -> Result<u64, OpenError> {
-    let recovered = batches::recover(rows).map_err(|error| engine_error(directory, error))?;
-    let written = recovered.last.max(watermark.count());
-    let behind = written - recovered.last;
-    if behind == 0 && recovered.missing == 0 {
-        return Ok(recovered.last);
-    }
-    let end = format!("batches {} to {written}", recovered.last + 1);
-    let hole = format!("{} before batch {}", recovered.missing, recovered.last);
-    let what = match (behind, recovered.missing) {
-        (_, 0) => end,
-        (0, _) => hole,
-        _ => format!("{hole}, and {end}"),
-    };
-    Err(directory.missing(behind + recovered.missing, written, what))
-}
-
-/// Takes the next epoch and makes it durable, before anything can be written under it.
-fn take_epoch(directory: &Directory, writer: &mut Writer) -> Result<Epoch, OpenError> {
-    let key = keys::last_epoch().into_bytes();
-    let last = writer.rows.get(&key);
-    let last = last.map_err(|error| engine_error(directory, error))?;
-    let last = match last {
-        None => 0,
-        Some(value) => <[u8; 8]>::try_from(&value[..])
-            .map(u64::from_be_bytes)
-            .map_err(|_| directory.damaged("the row of the last epoch makes no sense"))?,
-    };
-    let epoch = last + 1;
-    let failed =
-        |error: StoreError| OpenError::io("write to", directory.rows())(io::Error::other(error));
-    let row = (key, Some(epoch.to_be_bytes().to_vec()));
-    writer.commit([row]).map_err(failed)?;
-    // From here on the store is known not to be empty.
-    writer.note_watermark().map_err(failed)?;
-    Ok(Epoch(epoch))
 }
 
 fn closed() -> StoreError {

@@ -148,7 +148,7 @@ fn look_through(journal: &Path) -> io::Result<Found> {
 
 /// Reads to the end, without the zeros there: an engine's new journal is 64 MiB of them.
 fn read_without_zeros(input: &mut impl Read) -> io::Result<Vec<u8>> {
-    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut rest = Vec::new();
     let mut zeros = 0;
     loop {

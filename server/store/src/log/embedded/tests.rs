@@ -1,5 +1,6 @@
 use std::{
     fs::{self, File},
+    io,
     path::PathBuf,
     sync::{
         Condvar, Mutex,
@@ -9,9 +10,10 @@ use std::{
     thread::Thread,
 };
 
+use fjall::{Database, KeyspaceCreateOptions};
 use tempfile::TempDir;
 
-use super::{super::conformance, *};
+use super::{super::conformance, watermark::Watermark, *};
 use crate::log::conformance::message;
 
 mod damage;
