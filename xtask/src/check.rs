@@ -60,6 +60,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         "--workspace",
         "--all-targets",
         "--quiet",
+        "--keep-going",
         "--",
         "-D",
         "warnings",

@@ -14,7 +14,11 @@ use crate::workspace::Workspace;
 /// Checks the resolved packages against the policy, and tells which crates are there twice.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let packages = resolved(workspace.metadata())?;
-    let findings: Vec<String> = packages.iter().flat_map(findings_of).collect();
+    let registry = registry(&packages)?;
+    let findings: Vec<String> = packages
+        .iter()
+        .flat_map(|package| findings_of(package, registry))
+        .collect();
     tell_duplicates(&packages);
     println!("{} packages looked at", packages.len());
     super::report(
@@ -28,8 +32,10 @@ struct Package<'a> {
     name: &'a str,
     version: &'a str,
     licence: Option<&'a str>,
-    /// None for the workspace's own.
+    /// None for a package in a folder.
     source: Option<&'a str>,
+    /// Whether it is one of ours.
+    member: bool,
 }
 
 /// The packages that something in the workspace depends on. The lock file alone lists more:
@@ -42,6 +48,9 @@ fn resolved(metadata: &Value) -> Result<Vec<Package<'_>>> {
         .iter()
         .filter_map(|node| node["id"].as_str())
         .collect();
+    let members = metadata["workspace_members"]
+        .as_array()
+        .context("no members in cargo metadata")?;
     let packages = metadata["packages"]
         .as_array()
         .context("no packages in cargo metadata")?;
@@ -56,16 +65,28 @@ fn resolved(metadata: &Value) -> Result<Vec<Package<'_>>> {
                     .context("a package has no version")?,
                 licence: package["license"].as_str(),
                 source: package["source"].as_str(),
+                member: members.contains(&package["id"]),
             })
         })
         .collect()
 }
 
-fn findings_of(package: &Package<'_>) -> Vec<String> {
+/// Cargo's default registry: where this program's own dependencies come from, none of which names
+/// another.
+fn registry<'a>(packages: &[Package<'a>]) -> Result<&'a str> {
+    packages
+        .iter()
+        .find(|package| package.name == "anyhow")
+        .and_then(|package| package.source)
+        .filter(|source| source.starts_with("registry+"))
+        .context("cannot tell which registry is cargo's default one")
+}
+
+fn findings_of(package: &Package<'_>, registry: &str) -> Vec<String> {
     let Package { name, version, .. } = package;
     let mut findings = Vec::new();
-    if !package.source.is_none_or(is_the_registry) {
-        let source = package.source.unwrap_or_default();
+    if !package.member && package.source != Some(registry) {
+        let source = package.source.unwrap_or("a folder outside the workspace");
         findings.push(format!(
             "{name} {version}: comes from {source}; only the registry is known"
         ));
@@ -84,11 +105,6 @@ fn findings_of(package: &Package<'_>) -> Vec<String> {
         )),
     }
     findings
-}
-
-/// Cargo's default registry, and no git.
-fn is_the_registry(source: &str) -> bool {
-    source.starts_with("registry+") && source.ends_with("/crates.io-index")
 }
 
 /// Reported only: two versions of a crate are often nobody's fault here.
@@ -114,7 +130,7 @@ fn tell_duplicates(packages: &[Package<'_>]) {
 mod tests {
     use super::*;
 
-    const REGISTRY: &str = "registry+https://example.test/crates.io-index";
+    const REGISTRY: &str = "registry+https://example.test/index";
 
     fn package<'a>(name: &'a str, licence: &'a str, source: &'a str) -> Package<'a> {
         Package {
@@ -122,31 +138,36 @@ mod tests {
             version: "1.0.0",
             licence: Some(licence),
             source: Some(source),
+            member: false,
         }
     }
 
     #[test]
     fn a_permissive_crate_of_the_registry_passes() {
-        assert!(findings_of(&package("tonic", "MIT", REGISTRY)).is_empty());
+        assert!(findings_of(&package("tonic", "MIT", REGISTRY), REGISTRY).is_empty());
+    }
+
+    #[test]
+    fn only_our_own_crates_come_from_folders() {
+        let mut ours = package("magpie", "Apache-2.0", REGISTRY);
+        ours.source = None;
+        assert_eq!(findings_of(&ours, REGISTRY).len(), 1);
+        ours.member = true;
+        assert!(findings_of(&ours, REGISTRY).is_empty());
     }
 
     #[test]
     fn each_way_out_of_the_policy_is_a_finding() {
         for wrong in [
             package("tonic", "MIT", "git+https://example.test/tonic"),
-            package("tonic", "MIT", "registry+https://example.test/other-index"),
+            package("tonic", "MIT", "registry+https://example.test/other"),
             package("openssl-sys", "MIT", REGISTRY),
             package("aws-lc-rs", "ISC", REGISTRY),
             package("tonic", "GPL-3.0-only", REGISTRY),
             package("tonic", "", REGISTRY),
         ] {
-            assert_eq!(
-                findings_of(&wrong).len(),
-                1,
-                "{} {:?}",
-                wrong.name,
-                wrong.licence
-            );
+            let findings = findings_of(&wrong, REGISTRY);
+            assert_eq!(findings.len(), 1, "{} {:?}", wrong.name, wrong.licence);
         }
     }
 }
