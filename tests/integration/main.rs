@@ -1,10 +1,20 @@
 //! Black-box tests of a real node and the real programs: one behaviour per name.
 
+mod accounts;
 mod conversation;
 mod drain;
 mod durability;
+mod forms;
 mod harness;
+mod hostile;
 mod idempotency;
+mod library;
 mod membership;
+mod network;
+mod presence;
+mod refusals;
 mod resume;
 mod scene;
+mod startup;
+mod terminal;
+mod tools;

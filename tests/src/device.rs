@@ -22,6 +22,8 @@ pub struct Device {
     generation: i64,
     account_revision: i64,
     cursors: BTreeMap<i64, i64>,
+    /// The account's own read marks, by room.
+    marks: BTreeMap<i64, i64>,
 }
 
 impl Device {
@@ -35,7 +37,11 @@ impl Device {
 
     /// What a Hello says that resumes from here.
     pub fn state(&self) -> State {
-        let cursor = |(&room_id, &seq)| RoomCursor { room_id, seq };
+        let cursor = |(&room_id, &seq)| RoomCursor {
+            room_id,
+            seq,
+            read_seq: self.marks.get(&room_id).copied().unwrap_or_default(),
+        };
         State {
             generation: self.generation,
             account_revision: self.account_revision,
@@ -70,6 +76,7 @@ impl Device {
                 self.generation = welcome.generation;
                 self.account_revision = 0;
                 self.cursors.clear();
+                self.marks.clear();
                 self.shown.clear();
             }
             Some(Frame::AccountChanged(changed)) => {
@@ -83,8 +90,27 @@ impl Device {
                 Some(entry) => self.take_entry(entry),
                 None => self.complain("an event without its entry".to_owned()),
             },
+            Some(Frame::MarksChanged(changed)) => {
+                let own = changed
+                    .marks
+                    .iter()
+                    .find(|mark| mark.user_id == self.user_id);
+                if let Some(own) = own {
+                    self.take_mark(changed.room_id, own.read_seq);
+                }
+            }
             _ => {}
         }
+    }
+
+    /// I8: what was read stays read.
+    fn take_mark(&mut self, room: i64, read_seq: i64) {
+        let mark = self.marks.entry(room).or_default();
+        if read_seq < *mark {
+            let complaint = format!("room {room}: the read mark fell from {mark} to {read_seq}");
+            self.complaints.push(complaint);
+        }
+        *mark = read_seq;
     }
 
     fn take_sync(&mut self, sync: &RoomSync) {
@@ -93,6 +119,7 @@ impl Device {
             return;
         };
         let room = summary.room_id;
+        self.take_mark(room, summary.read_seq);
         let cursor = self.cursor(room);
         if sync.stale {
             if !sync.entries.is_empty() {

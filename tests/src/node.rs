@@ -15,8 +15,8 @@ use tokio::process::Command;
 
 use crate::{api::Api, binaries, http, process::Process};
 
-/// The limits profile under which tests run: rates are lifted, sizes are as for everybody.
-const LIMITS_PROFILE: &str = "test";
+/// The limits profile under which tests run: rates are lifted, bounds on memory stay.
+const LIMITS_PROFILE: &str = "load";
 
 /// How a node is started.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,12 @@ impl Setup {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Sets a limit by its name.
+    #[must_use]
+    pub fn limit(self, name: &str, value: u64) -> Self {
+        self.flag("--limit", &format!("{name}={value}"))
     }
 
     /// Runs it with the limits of everybody, rates included.

@@ -1,0 +1,268 @@
+//! Who is there, as others who share a room see it.
+
+use std::time::{Duration, Instant};
+
+use magpie::v1::{
+    Availability, Bye, GetPresenceRequest, Hello, Idle, Presence, PresenceState, ServerFrame,
+    SetStatusRequest, State, Watch, client_frame, server_frame::Frame,
+};
+use magpie_tests::{
+    guard::guarded,
+    node::Setup,
+    person::Person,
+    proxy::{Fault, FaultProxy},
+    session::{Session, hello},
+};
+
+use crate::scene::Scene;
+
+/// The grace of the nodes here: long enough to be told from "at once".
+const GRACE: Duration = Duration::from_millis(1_500);
+
+fn quick() -> Setup {
+    Setup::new()
+        .limit("presence_grace_millis", GRACE.as_millis() as u64)
+        .limit("presence_warm_up_millis", 1)
+        .limit("presence_interval_millis", 200)
+        .limit("heartbeat_millis", 300)
+        .limit("session_silence_millis", 1_000)
+        .limit("ping_interval_millis", 500)
+        .limit("ping_timeout_millis", 500)
+}
+
+#[tokio::test]
+async fn a_person_is_online_with_the_first_stream_and_offline_with_bye() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let watcher = watching(&scene.ann, &[&scene.bob]).await;
+        assert_eq!(
+            presence(&scene.ann, &scene.bob).await.state(),
+            PresenceState::Offline
+        );
+        let session = open(&scene.bob).await;
+        let from = state_seen(&watcher, 0, &scene.bob, PresenceState::Online).await;
+        let begin = Instant::now();
+        session.tell(client_frame::Frame::Bye(Bye {})).await;
+        state_seen(&watcher, from, &scene.bob, PresenceState::Offline).await;
+        assert!(
+            begin.elapsed() < GRACE,
+            "at once, not after {:?}",
+            begin.elapsed()
+        );
+        session
+            .ended_within(Duration::from_secs(2))
+            .await
+            .expect("a clean end");
+        let last = presence(&scene.ann, &scene.bob).await;
+        assert!(last.last_seen_time.is_some(), "{last:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_abrupt_end_is_hidden_for_the_grace() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let watcher = watching(&scene.ann, &[&scene.bob]).await;
+        let session = open(&scene.bob).await;
+        let from = state_seen(&watcher, 0, &scene.bob, PresenceState::Online).await;
+        for _ in 0..3 {
+            // Short losses: nobody hears of them.
+            drop(session_over_own_connection(&scene).await);
+        }
+        let begin = Instant::now();
+        drop(session);
+        state_seen(&watcher, from, &scene.bob, PresenceState::Offline).await;
+        assert!(begin.elapsed() >= GRACE, "{:?}", begin.elapsed());
+        let frames = watcher.received();
+        let told = frames[from..]
+            .iter()
+            .filter(|r| about(&r.frame, &scene.bob).is_some())
+            .count();
+        assert_eq!(told, 1, "one frame: the end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_without_a_word_is_noticed() {
+    guarded(async {
+        let mut scene = Scene::on(quick()).await;
+        let proxy = FaultProxy::start(scene.node.address()).await;
+        let watcher = watching(&scene.ann, &[&scene.bob]).await;
+        let before = scene.node.descriptors();
+        let plain = scene
+            .bob
+            .over(magpie_tests::api::Api::connect(proxy.address()));
+        let session = open(&plain).await;
+        let from = state_seen(&watcher, 0, &scene.bob, PresenceState::Online).await;
+        proxy.set_open(Fault::HalfOpen);
+        state_seen(&watcher, from, &scene.bob, PresenceState::Offline).await;
+        assert!(scene.node.descriptors() <= before, "the socket is freed");
+        drop(session);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_announced_heartbeats_and_sends_none_is_ended() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let capabilities = vec![magpie::v1::Capability::Heartbeat.into()];
+        let hello = Hello {
+            capabilities,
+            ..hello(State::default())
+        };
+        let session = Session::open_with(&scene.bob, hello).await.expect("opens");
+        let interval = session.welcome.heartbeat_interval.expect("an interval");
+        assert!(interval.seconds == 0 && interval.nanos > 0, "{interval:?}");
+        let beat = |f: &ServerFrame| matches!(f.frame, Some(Frame::Heartbeat(_))).then_some(());
+        session.find(0, "a heartbeat of the server", beat).await;
+        let closing = |f: &ServerFrame| match &f.frame {
+            Some(Frame::Closing(closing)) => closing.error.clone(),
+            _ => None,
+        };
+        let error = session.find(0, "Closing", closing).await;
+        assert_eq!(
+            error.reason(),
+            magpie::v1::Reason::HeartbeatMissed,
+            "{error:?}"
+        );
+        session.ended_within(Duration::from_secs(2)).await.ok();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_person_is_away_when_all_devices_are_idle_and_busy_when_they_say_so() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let watcher = watching(&scene.ann, &[&scene.bob]).await;
+        let laptop = scene.node.api().log_in("bob").await;
+        let (phone, laptop) = (open(&scene.bob).await, open(&laptop).await);
+        let from = state_seen(&watcher, 0, &scene.bob, PresenceState::Online).await;
+        done(&phone, client_frame::Frame::Idle(Idle { idle: true })).await;
+        assert_eq!(
+            presence(&scene.ann, &scene.bob).await.state(),
+            PresenceState::Online
+        );
+        done(&laptop, client_frame::Frame::Idle(Idle { idle: true })).await;
+        let from = state_seen(&watcher, from, &scene.bob, PresenceState::Away).await;
+        let status = SetStatusRequest {
+            availability: Availability::Busy.into(),
+            status_text: Some("counting silver".to_owned()),
+        };
+        let set = scene
+            .bob
+            .api
+            .presence()
+            .set_status(scene.bob.asks(status))
+            .await;
+        set.expect("a status is set");
+        state_seen(&watcher, from, &scene.bob, PresenceState::Busy).await;
+        assert_eq!(
+            presence(&scene.ann, &scene.bob).await.status_text,
+            "counting silver"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn presence_is_shown_to_those_who_share_a_room_only() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let cat = scene.stranger().await;
+        let watcher = watching(&cat, &[&scene.bob]).await;
+        let session = open(&scene.bob).await;
+        let request = GetPresenceRequest {
+            user_ids: vec![scene.bob.user_id, cat.user_id],
+        };
+        let shown = cat
+            .api
+            .presence()
+            .get_presence(cat.asks(request))
+            .await
+            .expect("answered");
+        let shown = shown.into_inner().presences;
+        assert!(
+            shown.iter().all(|presence| presence.user_id == cat.user_id),
+            "{shown:?}"
+        );
+        scene.ann.invite(scene.room, &[&cat]).await;
+        let user_ids = vec![scene.bob.user_id];
+        done(&watcher, client_frame::Frame::Watch(Watch { user_ids })).await;
+        state_seen(&watcher, 0, &scene.bob, PresenceState::Online).await;
+        drop(session);
+    })
+    .await;
+}
+
+/// Opens a stream, apart from the person's other calls, so that it can be lost alone.
+async fn session_over_own_connection(scene: &Scene) -> Session {
+    open(&scene.bob.over(scene.node.api())).await
+}
+
+async fn open(person: &Person) -> Session {
+    let session = Session::open(person, State::default())
+        .await
+        .expect("a stream opens");
+    session.caught_up().await;
+    session
+}
+
+async fn watching(person: &Person, people: &[&Person]) -> Session {
+    let watch_user_ids = people.iter().map(|person| person.user_id).collect();
+    let hello = Hello {
+        watch_user_ids,
+        ..hello(State::default())
+    };
+    let session = Session::open_with(person, hello)
+        .await
+        .expect("a stream opens");
+    session.caught_up().await;
+    session
+}
+
+async fn done(session: &Session, frame: client_frame::Frame) {
+    let answer = session.ask(frame).await.await;
+    assert!(matches!(answer, Ok(Frame::Done(_))), "{answer:?}");
+}
+
+async fn presence(person: &Person, of: &Person) -> Presence {
+    let request = GetPresenceRequest {
+        user_ids: vec![of.user_id],
+    };
+    let answer = person
+        .api
+        .presence()
+        .get_presence(person.asks(request))
+        .await;
+    let presences = answer.expect("answered").into_inner().presences;
+    presences
+        .into_iter()
+        .next()
+        .expect("people who share a room see each other")
+}
+
+/// Waits until the watcher is shown this state, and returns the place after that frame.
+async fn state_seen(watcher: &Session, from: usize, of: &Person, state: PresenceState) -> usize {
+    let what = format!("{} {state:?}", of.handle);
+    watcher
+        .find(from, &what, |frame| {
+            about(frame, of).filter(|p| p.state() == state)
+        })
+        .await;
+    watcher.position()
+}
+
+fn about(frame: &ServerFrame, of: &Person) -> Option<Presence> {
+    match &frame.frame {
+        Some(Frame::PresenceChanged(changed)) => changed
+            .presences
+            .iter()
+            .find(|presence| presence.user_id == of.user_id)
+            .cloned(),
+        _ => None,
+    }
+}

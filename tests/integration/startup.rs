@@ -1,0 +1,274 @@
+//! How a node starts, and how it says that it cannot.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use magpie::v1::State;
+use magpie_tests::{
+    api::Api,
+    binaries,
+    guard::{event, guarded},
+    node::{Node, Setup},
+    process::Process,
+};
+use tokio::process::Command;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+
+use crate::scene::{Scene, live, resume};
+
+/// What a wrong flag or a broken file ends with.
+const USAGE: i32 = 64;
+
+/// Any free port.
+const FREE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Runs a node that has to end by itself; returns its exit code and what it wrote.
+async fn ends(command: Command) -> (i32, String) {
+    let mut process = Process::spawn(command);
+    let status = process.ended_within(Duration::from_secs(10)).await;
+    (
+        status.code().unwrap_or(-1),
+        process.all_output().await.join("\n"),
+    )
+}
+
+fn on(data: &Path) -> Command {
+    Setup::new().command(data, FREE, FREE)
+}
+
+#[tokio::test]
+async fn wrong_flags_and_broken_files_name_the_key() {
+    guarded(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flagged = |flags: &[&str]| {
+            let mut command = on(folder.path());
+            command.args(flags);
+            command
+        };
+        let (code, said) = ends(flagged(&["--listen", "x"])).await;
+        assert_eq!(code, USAGE, "{said}");
+        assert!(said.contains("--listen"), "{said}");
+        let (code, said) = ends(flagged(&["--drain-window", "soon"])).await;
+        assert_eq!(code, USAGE, "{said}");
+        assert!(said.contains("drain-window"), "{said}");
+        let (code, said) = ends(flagged(&["--limit", "no_such_limit=1"])).await;
+        assert_eq!(code, USAGE, "{said}");
+        assert!(said.contains("no_such_limit"), "{said}");
+        let file = folder.path().join("magpie.toml");
+        let contents = [
+            ("drain-windov = \"1s\"", "drain-windov"),
+            ("drain-window = 1.5", "drain-window"),
+            ("[limits]\nroom_members_max = \"many\"", "room_members_max"),
+            ("node-name = ", "magpie.toml"),
+        ];
+        for (text, key) in contents {
+            fs::write(&file, text).expect("written");
+            let (code, said) = ends(flagged(&["--config", &file.to_string_lossy()])).await;
+            assert_eq!(code, USAGE, "{text}: {said}");
+            assert!(said.contains(key), "{text}: {said}");
+        }
+        let (code, said) = ends(flagged(&["--config", "/no/such/file"])).await;
+        assert_eq!(code, USAGE, "{said}");
+        assert!(said.contains("/no/such/file"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_or_a_directory_in_use_is_said() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let second = Setup::new().command(folder.path(), scene.node.address(), FREE);
+        let (code, said) = ends(second).await;
+        assert_ne!(code, 0, "{said}");
+        assert!(said.contains(&scene.node.address().to_string()), "{said}");
+        let (code, said) = ends(on(scene.node.data())).await;
+        assert_ne!(code, 0, "{said}");
+        assert!(
+            said.contains(&*scene.node.data().to_string_lossy()),
+            "{said}"
+        );
+        assert!(
+            said.contains("in use") || said.contains("another"),
+            "{said}"
+        );
+        scene
+            .ann
+            .send(scene.room, "the first goes on")
+            .await
+            .expect("sent");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unusable_data_directory_is_said() {
+    guarded(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "in the way").expect("written");
+        let (code, said) = ends(on(&file.join("data"))).await;
+        assert_ne!(code, 0, "{said}");
+        assert!(said.contains(&*file.to_string_lossy()), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_tls_only_this_machine_is_served_unless_told_otherwise() {
+    guarded(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (code, said) = ends(Setup::new().command(folder.path(), everywhere, FREE)).await;
+        assert_ne!(code, 0, "{said}");
+        assert!(
+            said.contains("--tls-cert") && said.contains("--insecure-listen"),
+            "{said}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_settings_in_force_are_printed_as_a_file_that_sets_the_same() {
+    guarded(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = |args: &[&str]| {
+            let mut command = Command::new(binaries::server());
+            command.env_clear().arg("config").args(args);
+            command
+        };
+        let data = folder.path().to_string_lossy().into_owned();
+        let flags = [
+            "--data-dir",
+            &data,
+            "--drain-window",
+            "7s",
+            "--limit",
+            "room_members_max=9",
+        ];
+        let (code, printed) = ends(config(&flags)).await;
+        assert_eq!(code, 0, "{printed}");
+        assert!(
+            printed.contains("7s") && printed.contains("room_members_max = 9"),
+            "{printed}"
+        );
+        let file = folder.path().join("printed.toml");
+        fs::write(&file, &printed).expect("written");
+        let (code, again) = ends(config(&["--config", &file.to_string_lossy()])).await;
+        assert_eq!((code, again), (0, printed));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_speaks_tls_by_two_flags() {
+    guarded(async {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
+        let setup = Setup::new()
+            .flag("--tls-cert", &path("localhost.crt"))
+            .flag("--tls-key", &path("localhost.key"));
+        let node = setup.start().await;
+        let authority = fs::read_to_string(data.join("localhost.crt")).expect("readable");
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(authority))
+            .domain_name("localhost");
+        let endpoint = Endpoint::from_shared(format!("https://{}", node.address()))
+            .and_then(|endpoint| endpoint.tls_config(tls))
+            .expect("an endpoint");
+        let channel = event("a TLS connection", endpoint.connect())
+            .await
+            .expect("connects");
+        let ann = Api::over(channel).sign_up("ann").await;
+        let room = ann.create_room("safe").await;
+        let session = live(&ann).await;
+        let sent = ann.send(room, "over TLS").await.expect("sent");
+        session.event(room, sent.seq).await;
+        let plain = node
+            .api()
+            .try_log_in("ann", "x")
+            .await
+            .expect_err("TLS only");
+        assert!(magpie_tests::refusal::is_lost(&plain), "{plain:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_raised_generation_makes_clients_start_anew() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        scene.ann_sends(2).await;
+        let session = live(&scene.bob).await;
+        let device = crate::scene::device_after(&scene.bob, &session.received());
+        let generation = session.welcome.generation;
+        drop(session);
+        scene.node.kill().await;
+        let mut command = Command::new(binaries::server());
+        command
+            .env_clear()
+            .arg("new-generation")
+            .arg("--data-dir")
+            .arg(scene.node.data());
+        let (code, said) = ends(command).await;
+        assert_eq!(code, 0, "{said}");
+        scene.node.start().await;
+        let bob = scene.bob.over(scene.node.api());
+        let session = resume(&bob, device.state()).await;
+        assert!(session.welcome.generation > generation);
+        let fresh = crate::scene::device_after(&bob, &session.received());
+        assert_eq!(
+            fresh.entries(scene.room),
+            bob.log(scene.room).await,
+            "all of it comes again"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operator_changes_accounts_on_the_running_node() {
+    guarded(async {
+        let node = Node::start_new().await;
+        let ann = node.api().sign_up("ann").await;
+        let session = live(&ann).await;
+        let run = async |args: &[&str]| {
+            let mut command = Command::new(binaries::server());
+            command
+                .env_clear()
+                .args(args)
+                .arg("--data-dir")
+                .arg(node.data());
+            let (code, said) = ends(command).await;
+            assert_eq!(code, 0, "{args:?}: {said}");
+        };
+        run(&["sign-up", "closed"]).await;
+        let closed = node
+            .api()
+            .try_sign_up("bob", magpie_tests::api::PASSWORD)
+            .await;
+        let reason = |status| magpie_tests::refusal::of_status(&status).reason();
+        assert_eq!(
+            reason(closed.expect_err("closed")),
+            magpie::v1::Reason::SignUpClosed
+        );
+        run(&["sign-up", "open"]).await;
+        node.api().sign_up("bob").await;
+        run(&["user", "disable", "ann"]).await;
+        session.ended_within(Duration::from_secs(5)).await.ok();
+        let disabled = node
+            .api()
+            .try_log_in("ann", magpie_tests::api::PASSWORD)
+            .await;
+        assert_eq!(
+            reason(disabled.expect_err("disabled")),
+            magpie::v1::Reason::UserDisabled
+        );
+        let open = magpie_tests::session::Session::open(&ann, State::default()).await;
+        open.expect_err("a disabled user's token is worth nothing");
+        run(&["user", "enable", "ann"]).await;
+        node.api().log_in("ann").await;
+    })
+    .await;
+}
