@@ -1,2 +1,82 @@
-//! .
-fn main() {}
+//! `magpie`: the terminal client. Reads the command line, runs one command, and turns its end into
+//! an exit code. Knows nothing of what the commands do.
+
+mod app;
+mod args;
+mod clock;
+mod commands;
+mod credentials;
+mod failure;
+mod json;
+mod link;
+mod names;
+mod output;
+mod password;
+mod render;
+mod retry;
+mod rooms;
+mod stop;
+mod terminal;
+mod text;
+
+use std::{env, process::ExitCode};
+
+use clap::{Parser, error::ErrorKind};
+
+use crate::{
+    app::App,
+    args::Cli,
+    failure::{Exit, Failure},
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let as_json = cli.global.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::report(&failure, as_json);
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn run(cli: Cli) -> failure::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let app = App::new(cli.global)?;
+    let end = runtime.block_on(commands::run(&app, cli.command));
+    // A thread that still reads the terminal must not hold the end up.
+    runtime.shutdown_background();
+    match end {
+        // Whoever read the output has all that it wanted.
+        Err(failure) if failure.is_reader_gone() => Ok(()),
+        end => end,
+    }
+}
+
+/// Help and version are no errors; what is wrong is said in the form that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if is_help || !env::args_os().any(|argument| argument == "--json") {
+        // Nothing is left to be done where the text cannot be printed.
+        error.print().ok();
+    } else {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        output::report(&Failure::usage(message), true);
+    }
+    if is_help {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Exit::Usage as u8)
+    }
+}

@@ -1,0 +1,59 @@
+//! What every command has at hand: the global flags, the credentials, the output, the clock.
+
+use crate::{
+    args::{self, Global},
+    clock::Clock,
+    credentials::Store,
+    failure::{Failure, Result},
+    link::Link,
+    output::Output,
+};
+
+/// Names the server at sign-up and log-in, where no flag does.
+const SERVER_VARIABLE: &str = "MAGPIE_SERVER";
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The flags that every command takes.
+    pub(crate) global: Global,
+    /// The credentials.
+    pub(crate) store: Store,
+    /// Where to print.
+    pub(crate) out: Output,
+    /// How to show times.
+    pub(crate) clock: Clock,
+}
+
+impl App {
+    /// As the flags and the environment say.
+    pub(crate) fn new(global: Global) -> Result<Self> {
+        let dir = match &global.config_dir {
+            Some(dir) => dir.clone(),
+            None => Store::default_dir()?,
+        };
+        Ok(Self {
+            store: Store::new(dir),
+            out: Output::new(&global),
+            clock: Clock::local(),
+            global,
+        })
+    }
+
+    /// The way of the chosen profile to its server.
+    pub(crate) fn link(&self) -> Result<Link> {
+        Link::open(&self.global, &self.store)
+    }
+
+    /// Where to sign up or log in.
+    pub(crate) fn server(&self) -> Result<String> {
+        if let Some(server) = &self.global.server {
+            return Ok(server.clone());
+        }
+        match std::env::var(SERVER_VARIABLE) {
+            Ok(server) if !server.is_empty() => args::server_url(&server)
+                .map_err(|wrong| Failure::usage(format!("{SERVER_VARIABLE}={server}: {wrong}"))),
+            _ => Ok(args::DEFAULT_SERVER.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Follows rooms on a session: which of what it hands out is new to the reader, filled where the
+//! server left a gap. Shared by `tail` and `chat`; prints nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use magpie::{
+    client::{Error as ClientError, Event, MessageId, SendError, Sent},
+    v1::{Entry, ListEntriesRequest, MemberRole, Presence, RoomSummary},
+};
+use tokio::time::sleep;
+
+use crate::{
+    failure::{Exit, Result},
+    link::Link,
+    names::{self, Names},
+    rooms,
+};
+
+/// Names the program in the node's log.
+pub(crate) const CLIENT: &str = concat!("magpie-cli/", env!("CARGO_PKG_VERSION"));
+/// How long to wait before a call that fills a gap is made again.
+const FILL_WAIT: Duration = Duration::from_secs(1);
+/// How often to ask who somebody is, before the id has to do.
+const NAME_ATTEMPTS_MAX: u32 = 3;
+
+/// Something for the reader.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A new entry.
+    Entry(Box<Entry>),
+    /// Presence of watched people.
+    Presence(Vec<Presence>),
+    /// What became of a message that was posted.
+    Outcome(MessageId, std::result::Result<Sent, SendError>),
+    /// The stream is lost, and comes back.
+    Lost { cause: String, retry_in: Duration },
+    /// All that was missed has been handed out; `again` is false the first time.
+    Live { again: bool },
+    /// The server's history was set back.
+    Restored,
+    /// The session has ended.
+    Ended(Option<ClientError>),
+}
+
+/// Follows some rooms, or all of them.
+#[derive(Debug)]
+pub(crate) struct Follower<'a> {
+    link: &'a Link,
+    /// Absent: all rooms.
+    wanted: Option<HashSet<i64>>,
+    /// Up to which seq of each room the reader has everything.
+    seen: HashMap<i64, i64>,
+    titles: HashMap<i64, String>,
+    pub(crate) names: Names,
+    was_live: bool,
+    is_restoring: bool,
+}
+
+impl<'a> Follower<'a> {
+    /// Follows only these rooms, or all where none are given.
+    pub(crate) fn new(link: &'a Link, wanted: Option<HashSet<i64>>, names: Names) -> Self {
+        Self {
+            link,
+            wanted,
+            seen: HashMap::new(),
+            titles: HashMap::new(),
+            names,
+            was_live: false,
+            is_restoring: false,
+        }
+    }
+
+    /// Starts in a room after a seq.
+    pub(crate) fn start(&mut self, room: &RoomSummary, after_seq: i64) {
+        self.seen.insert(room.room_id, after_seq);
+        self.titles
+            .insert(room.room_id, rooms::title(room, &self.names));
+    }
+
+    /// What a room is called.
+    pub(crate) fn title(&self, room_id: i64) -> String {
+        let title = self.titles.get(&room_id).cloned();
+        title.unwrap_or_else(|| room_id.to_string())
+    }
+
+    /// What an event means to the reader. May ask the server; fails only where that is final.
+    pub(crate) async fn take(&mut self, event: Event) -> Result<Vec<Item>> {
+        Ok(match event {
+            Event::Entry(entry) => self.entry(entry).await,
+            Event::Stale {
+                room_id,
+                after_seq,
+                through_seq,
+            } => self.fill(room_id, after_seq, through_seq).await?,
+            Event::RoomUpdated(update) => {
+                self.room(&update.summary).await;
+                Vec::new()
+            }
+            Event::CaughtUp => {
+                self.is_restoring = false;
+                vec![Item::Live {
+                    again: std::mem::replace(&mut self.was_live, true),
+                }]
+            }
+            Event::Disconnected { cause, retry_in } => vec![Item::Lost {
+                cause: cause.to_string(),
+                retry_in,
+            }],
+            Event::Presence(presences) => {
+                let ids = presences.iter().map(|presence| presence.user_id);
+                self.learn(ids.collect()).await;
+                vec![Item::Presence(presences)]
+            }
+            Event::SendOutcome {
+                client_message_id,
+                result,
+                ..
+            } => vec![Item::Outcome(client_message_id, result)],
+            Event::CacheDropped { .. } if self.was_live => {
+                self.seen.clear();
+                self.is_restoring = true;
+                vec![Item::Restored]
+            }
+            Event::Ended { error } => vec![Item::Ended(error)],
+            // What else happens is not shown line by line.
+            _ => Vec::new(),
+        })
+    }
+
+    /// Where to begin in a room that was not there at the start, and what it is called.
+    async fn room(&mut self, summary: &RoomSummary) {
+        self.learn(names::in_room(summary)).await;
+        let is_former = summary.role() == MemberRole::Unspecified;
+        let begin = if is_former || self.is_restoring {
+            summary.head_seq
+        } else {
+            // From the entry that made this account a member.
+            summary.joined_seq - 1
+        };
+        self.seen.entry(summary.room_id).or_insert(begin);
+        self.titles
+            .insert(summary.room_id, rooms::title(summary, &self.names));
+    }
+
+    async fn entry(&mut self, entry: Box<Entry>) -> Vec<Item> {
+        if !self.is_new(&entry) {
+            return Vec::new();
+        }
+        self.seen.insert(entry.room_id, entry.seq);
+        self.learn(names::in_entry(&entry)).await;
+        vec![Item::Entry(entry)]
+    }
+
+    fn is_new(&self, entry: &Entry) -> bool {
+        self.is_wanted(entry.room_id)
+            && self
+                .seen
+                .get(&entry.room_id)
+                .is_none_or(|seen| entry.seq > *seen)
+    }
+
+    fn is_wanted(&self, room_id: i64) -> bool {
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&room_id))
+    }
+
+    /// Asks for what the server left out, however long it takes: a reader must miss nothing.
+    async fn fill(&mut self, room_id: i64, after_seq: i64, through_seq: i64) -> Result<Vec<Item>> {
+        let seen = self.seen.get(&room_id).copied().unwrap_or_default();
+        let mut after_seq = after_seq.max(seen);
+        let mut items = Vec::new();
+        while self.is_wanted(room_id) && after_seq < through_seq {
+            let request = ListEntriesRequest {
+                room_id,
+                after_seq,
+                page_size: 0,
+            };
+            let page = self
+                .link
+                .read(|api| async move { api.messages().list_entries(request).await });
+            let page = match page.await {
+                Ok(page) => page,
+                Err(failure) if failure.exit() == Exit::Unreachable => {
+                    sleep(FILL_WAIT).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            if page.through_seq <= after_seq {
+                break;
+            }
+            after_seq = page.through_seq;
+            for entry in page.entries {
+                items.extend(self.entry(Box::new(entry)).await);
+            }
+        }
+        Ok(items)
+    }
+
+    async fn learn(&mut self, ids: Vec<i64>) {
+        for _ in 0..NAME_ATTEMPTS_MAX {
+            match self.names.learn(self.link, ids.iter().copied()).await {
+                Err(failure) if failure.exit() == Exit::Unreachable => sleep(FILL_WAIT).await,
+                // Without a name the id is shown; the entry itself is what must not be missed.
+                Ok(()) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Seconds as people say them: `3 s`.
+pub(crate) fn seconds(wait: Duration) -> String {
+    format!("{} s", wait.as_millis().div_ceil(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_said_in_whole_seconds() {
+        assert_eq!(seconds(Duration::from_millis(2_100)), "3 s");
+        assert_eq!(seconds(Duration::ZERO), "0 s");
+    }
+}

@@ -1,0 +1,195 @@
+//! `tail`: prints what happens in rooms as it happens, until it is told to stop.
+
+use std::collections::HashSet;
+
+use magpie::{
+    client::{Events, Session, SessionOptions},
+    v1::{Entry, RoomSummary},
+};
+
+use crate::{
+    app::App,
+    args::Tail,
+    commands::{
+        follow::{CLIENT, Follower, Item, seconds},
+        history::{self, whole_command},
+        room::room_names,
+    },
+    failure::{Failure, Result},
+    json,
+    link::{self, Link},
+    names,
+    render::{self, Style},
+    rooms::{self, Direct},
+    stop,
+};
+
+pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
+    if args.after.is_some() && args.rooms.len() != 1 {
+        return Err(Failure::usage("--after needs exactly one ROOM"));
+    }
+    let link = app.link()?;
+    let named = named_rooms(&link, &args.rooms).await?;
+    let mut printer = Printer::new(app, &link, &args, &named);
+    let mut follower = begin(app, &link, &args, named, &mut printer).await?;
+    // Nobody need be at the terminal: the account counts as away.
+    let options = SessionOptions {
+        idle: true,
+        client: CLIENT.to_owned(),
+        ..SessionOptions::default()
+    };
+    let (session, mut events) = Session::open(link.api(), options);
+    let end = tokio::select! {
+        end = follow(&mut follower, &session, &mut events, &mut printer, args.mark_read) => end,
+        () = stop::requested() => Ok(()),
+    };
+    drop(events);
+    session.bye().await;
+    end
+}
+
+async fn named_rooms(link: &Link, inputs: &[String]) -> Result<Vec<RoomSummary>> {
+    let mut named = Vec::new();
+    for input in inputs {
+        named.push(rooms::resolve(link, input, Direct::Find).await?);
+    }
+    Ok(named)
+}
+
+/// Prints what was asked for of the past, and says from where on to follow.
+async fn begin<'a>(
+    app: &App,
+    link: &'a Link,
+    args: &Tail,
+    named: Vec<RoomSummary>,
+    printer: &mut Printer<'_>,
+) -> Result<Follower<'a>> {
+    if named.is_empty() {
+        let rooms = rooms::list(link).await?;
+        let mut follower = Follower::new(link, None, room_names(link, &rooms).await?);
+        for room in &rooms {
+            follower.start(room, room.head_seq);
+        }
+        return Ok(follower);
+    }
+    let wanted: HashSet<i64> = named.iter().map(|room| room.room_id).collect();
+    let mut follower = Follower::new(link, Some(wanted), room_names(link, &named).await?);
+    for room in &named {
+        let after_seq = match args.after {
+            Some(seq) if seq > room.head_seq => {
+                return Err(Failure::usage(format!(
+                    "--after {seq} is beyond the end of the room, which is {}",
+                    room.head_seq
+                )));
+            }
+            Some(seq) => seq,
+            None => room.head_seq,
+        };
+        follower.start(room, after_seq);
+        if args.lines > 0 {
+            let past = history::backward(link, room.room_id, None, args.lines).await?;
+            let ids = past.messages.iter().flat_map(names::in_entry);
+            follower.names.learn(link, ids).await?;
+            for entry in &past.messages {
+                printer.entry(app, &follower, entry)?;
+            }
+            follower.start(room, past.as_of_seq);
+        }
+    }
+    Ok(follower)
+}
+
+async fn follow(
+    follower: &mut Follower<'_>,
+    session: &Session,
+    events: &mut Events,
+    printer: &mut Printer<'_>,
+    mark_read: bool,
+) -> Result<()> {
+    let app = printer.app;
+    while let Some(event) = events.next().await {
+        for item in follower.take(event).await? {
+            match item {
+                Item::Entry(entry) => {
+                    printer.entry(app, follower, &entry)?;
+                    // A session that has ended says so by its last event.
+                    session.mark_delivered(entry.room_id, entry.seq).await.ok();
+                    if mark_read {
+                        session.mark_read(entry.room_id, entry.seq).await.ok();
+                    }
+                }
+                Item::Ended(Some(error)) => {
+                    return Err(link::failed(&error, printer.server));
+                }
+                Item::Ended(None) => return Ok(()),
+                Item::Lost { cause, retry_in } => app.out.notice(
+                    "disconnected",
+                    &format!(
+                        "connection lost ({cause}); reconnecting in {}",
+                        seconds(retry_in)
+                    ),
+                ),
+                Item::Live { again: true } => {
+                    app.out
+                        .notice("resumed", "connected again, nothing was missed");
+                }
+                Item::Live { again: false } => {
+                    app.out.notice("live", "following; Ctrl-C ends");
+                }
+                Item::Restored => app.out.notice(
+                    "restored",
+                    "the server was restored from a backup: what was printed last may not exist \
+                     any more",
+                ),
+                Item::Presence(_) | Item::Outcome(..) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints entries with day lines between them.
+struct Printer<'a> {
+    app: &'a App,
+    server: &'a str,
+    /// How the person named the room, where it is only one.
+    only: Option<String>,
+    day: String,
+}
+
+impl<'a> Printer<'a> {
+    fn new(app: &'a App, link: &'a Link, args: &Tail, named: &[RoomSummary]) -> Self {
+        Self {
+            app,
+            server: link.server(),
+            only: (named.len() == 1).then(|| args.rooms.concat()),
+            day: app.clock.today(),
+        }
+    }
+
+    fn entry(&mut self, app: &App, follower: &Follower<'_>, entry: &Entry) -> Result<()> {
+        if app.out.is_json() {
+            return app
+                .out
+                .line(&json::entry(entry, &follower.names).to_string());
+        }
+        let day = app.clock.day(entry.create_time.as_ref());
+        if day != self.day {
+            app.out.line(&render::day_line(&day, app.out.paint()))?;
+            self.day = day;
+        }
+        let title = follower.title(entry.room_id);
+        let whole = whole_command(self.only.as_deref().unwrap_or(&entry.room_id.to_string()));
+        let style = Style {
+            names: &follower.names,
+            clock: &app.clock,
+            paint: app.out.paint(),
+            room: self.only.is_none().then_some(title.as_str()),
+            whole: &whole,
+        };
+        for line in render::entry_lines(entry, style) {
+            app.out.line(&line)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! What went wrong, as a person and as a script are told: the one type of error of this program.
+//!
+//! The exit codes and the reasons are documented in docs/cli.md and stay as they are.
+
+use std::io;
+
+use magpie::{client::Refusal, v1};
+use serde_json::{Map, Value, json};
+
+use crate::text;
+
+/// What a command returns.
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// How the process ends. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The server refused the request; nothing of it took effect.
+    Refused = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No credentials, or the server takes them no longer.
+    NotLoggedIn = 3,
+    /// The server could not be reached, or did not answer in time.
+    Unreachable = 4,
+    /// The command may or may not have taken effect.
+    OutcomeUnknown = 5,
+    /// A part of what was asked took effect.
+    Partly = 6,
+    /// Something on this machine: a file, the terminal, the environment.
+    Local = 7,
+}
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub(crate) struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    exit: Exit,
+    reason: String,
+    message: String,
+    hint: Option<String>,
+    details: Map<String, Value>,
+    reader_gone: bool,
+}
+
+impl Failure {
+    /// A failure of this kind; `reason` is for programs, `message` for people.
+    pub(crate) fn new(exit: Exit, reason: &str, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            exit,
+            reason: reason.to_owned(),
+            message: message.into(),
+            hint: None,
+            details: Map::new(),
+            reader_gone: false,
+        }))
+    }
+
+    /// The command line asks for something that cannot be.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "USAGE", message)
+    }
+
+    /// There are no credentials to use.
+    pub(crate) fn not_logged_in(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotLoggedIn, "NOT_LOGGED_IN", message)
+            .hint("log in with `magpie login HANDLE`, or sign up with `magpie signup HANDLE`")
+    }
+
+    /// Something on this machine is in the way.
+    pub(crate) fn local(message: impl Into<String>) -> Self {
+        Self::new(Exit::Local, "LOCAL", message)
+    }
+
+    /// Whoever read the output has gone: nothing to say and nobody to say it to.
+    pub(crate) fn reader_gone() -> Self {
+        let mut failure = Self::local("the reader of the output has gone");
+        failure.0.reader_gone = true;
+        failure
+    }
+
+    /// What the server said when it refused.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        let reason = reason_name(refusal.reason);
+        let exit = match refusal.reason {
+            v1::Reason::Unauthenticated
+            | v1::Reason::TokenExpired
+            | v1::Reason::DeviceRevoked
+            | v1::Reason::RefreshTokenInvalid => Exit::NotLoggedIn,
+            _ => Exit::Refused,
+        };
+        let message = if refusal.message.is_empty() {
+            format!("the server refused: {reason}")
+        } else {
+            text::one_line(&refusal.message)
+        };
+        let mut failure = Self::new(exit, reason, message);
+        if let Some(hint) = hint_for(refusal.reason) {
+            failure = failure.hint(hint);
+        }
+        let details = &mut failure.0.details;
+        details.insert("effect".into(), json!(effect_name(refusal.effect)));
+        if let Some(wait) = refusal.retry_after {
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            details.insert("retry_after_ms".into(), json!(millis));
+        }
+        if !refusal.violations.is_empty() {
+            let violations: Vec<Value> = refusal
+                .violations
+                .iter()
+                .map(|at| json!({"field": at.field, "description": at.description}))
+                .collect();
+            details.insert("violations".into(), json!(violations));
+        }
+        failure
+    }
+
+    /// Nobody answers at this address.
+    pub(crate) fn unreachable(server: &str, cause: &str) -> Self {
+        let failure = Self::new(
+            Exit::Unreachable,
+            "UNREACHABLE",
+            format!("no answer from {server}: {cause}"),
+        );
+        failure.hint(
+            "is the node running? start one with `cargo run --release`, or name another with \
+             --server URL",
+        )
+    }
+
+    /// The answer to a command with an id did not come; the same id may be tried again.
+    pub(crate) fn outcome_unknown(cause: &str, retry_id: &str) -> Self {
+        let message = format!("the answer was lost, so the outcome is unknown: {cause}");
+        let mut failure =
+            Self::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message).hint(format!(
+                "run the same command again with `--id {retry_id}`: it takes effect at most once"
+            ));
+        failure.0.details.insert("effect".into(), json!("unknown"));
+        failure.detail("retry_id", json!(retry_id))
+    }
+
+    /// The same, where an earlier attempt may have taken effect all the same.
+    #[must_use]
+    pub(crate) fn with_unknown_outcome(mut self, retry_id: &str) -> Self {
+        self.0.exit = Exit::OutcomeUnknown;
+        let hint = format!(
+            "an earlier attempt may have taken effect; run the same command again later with \
+             `--id {retry_id}`"
+        );
+        // What the reason itself says to do is nearer to the point.
+        self.0.hint.get_or_insert(hint);
+        self.detail("retry_id", json!(retry_id))
+    }
+
+    /// The same, saying what to do.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, with one more fact for programs.
+    #[must_use]
+    pub(crate) fn detail(mut self, name: &str, value: Value) -> Self {
+        self.0.details.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.0.exit
+    }
+
+    /// The reason, for programs.
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// Whether nobody reads the output any more.
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        self.0.reader_gone
+    }
+
+    /// What a person reads: one line, and a second one with what to do.
+    pub(crate) fn human(&self) -> String {
+        let mut out = format!("magpie: {}", self.0.message);
+        if let Some(hint) = &self.0.hint {
+            out.push_str("\n  ");
+            out.push_str(hint);
+        }
+        out
+    }
+
+    /// What a program reads.
+    pub(crate) fn json(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("reason".into(), json!(self.0.reason));
+        error.insert("message".into(), json!(self.0.message));
+        if let Some(hint) = &self.0.hint {
+            error.insert("hint".into(), json!(hint));
+        }
+        error.extend(self.0.details.clone());
+        json!({ "error": error })
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::reader_gone()
+        } else {
+            Self::local(error.to_string())
+        }
+    }
+}
+
+/// The name of a reason without its prefix: `ROOM_NOT_FOUND`.
+pub(crate) fn reason_name(reason: v1::Reason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("REASON_").unwrap_or(name)
+}
+
+fn effect_name(effect: v1::Effect) -> &'static str {
+    match effect {
+        v1::Effect::None => "none",
+        v1::Effect::AttemptNone => "attempt_none",
+        v1::Effect::Unspecified | v1::Effect::Unknown => "unknown",
+    }
+}
+
+fn hint_for(reason: v1::Reason) -> Option<&'static str> {
+    Some(match reason {
+        v1::Reason::Unauthenticated
+        | v1::Reason::TokenExpired
+        | v1::Reason::DeviceRevoked
+        | v1::Reason::RefreshTokenInvalid => "log in again with `magpie login HANDLE`",
+        v1::Reason::RoomNotFound | v1::Reason::NotAMember => {
+            "`magpie rooms` lists the rooms you are in"
+        }
+        v1::Reason::HandleTaken => {
+            "choose another handle, or log in with `magpie login HANDLE` if it is yours"
+        }
+        v1::Reason::PasswordTooWeak => "several uncommon words in a row make a good password",
+        v1::Reason::DeviceNotFound => "`magpie devices` lists your devices",
+        v1::Reason::IdReused => "leave out --id to run this as a new command",
+        v1::Reason::TooOldToRetry => {
+            "look with `magpie history ROOM` whether it is there; without --id it is sent anew"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn refusal(reason: v1::Reason) -> Refusal {
+        Refusal {
+            reason,
+            message: "say \x1b[31mwhat\x1b[0m to do".to_owned(),
+            effect: v1::Effect::None,
+            retry_after: Some(Duration::from_millis(1500)),
+            violations: vec![v1::Violation {
+                field: "text".to_owned(),
+                description: "empty".to_owned(),
+            }],
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        let codes = [
+            Exit::Refused,
+            Exit::Usage,
+            Exit::NotLoggedIn,
+            Exit::Unreachable,
+            Exit::OutcomeUnknown,
+            Exit::Partly,
+            Exit::Local,
+        ];
+        assert_eq!(codes.map(|exit| exit as u8), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_refusal_keeps_all_that_the_server_said() {
+        let failure = Failure::refused(&refusal(v1::Reason::RateLimited));
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert_eq!(
+            failure.json(),
+            json!({"error": {
+                "reason": "RATE_LIMITED",
+                "message": "say ␛[31mwhat␛[0m to do",
+                "effect": "none",
+                "retry_after_ms": 1500,
+                "violations": [{"field": "text", "description": "empty"}],
+            }})
+        );
+    }
+
+    #[test]
+    fn an_ended_log_in_is_told_apart() {
+        for reason in [
+            v1::Reason::Unauthenticated,
+            v1::Reason::DeviceRevoked,
+            v1::Reason::RefreshTokenInvalid,
+        ] {
+            let failure = Failure::refused(&refusal(reason));
+            assert_eq!(failure.exit(), Exit::NotLoggedIn);
+            assert!(failure.human().contains("magpie login"));
+        }
+        let wrong = Failure::refused(&refusal(v1::Reason::WrongCredentials));
+        assert_eq!(wrong.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn an_unknown_outcome_says_how_to_retry() {
+        let failure = Failure::outcome_unknown("the connection broke", "0192@7");
+        assert_eq!(failure.exit(), Exit::OutcomeUnknown);
+        assert!(failure.human().contains("--id 0192@7"));
+        assert_eq!(failure.json()["error"]["retry_id"], "0192@7");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_reader_gone() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(failure.is_reader_gone());
+        assert!(!Failure::from(io::Error::other("disk")).is_reader_gone());
+    }
+
+    #[test]
+    fn an_unreachable_server_names_the_way_out() {
+        let failure = Failure::unreachable("http://127.0.0.1:7400", "connection refused");
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert!(failure.human().contains("cargo run --release"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Asks for passwords: without echo on a terminal, else from stdin where that was said. Never
+//! takes one from the command line, where others could see it.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use crate::failure::{Failure, Result};
+
+/// The longest line that may be a password, in bytes.
+const LINE_BYTES_MAX: u64 = 4096;
+
+/// Where passwords come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// The person at the terminal.
+    Terminal,
+    /// Lines of stdin.
+    Stdin,
+}
+
+impl Source {
+    /// The source that the flag asks for.
+    pub(crate) fn new(password_stdin: bool) -> Result<Self> {
+        if password_stdin {
+            return Ok(Self::Stdin);
+        }
+        if io::stdin().is_terminal() {
+            return Ok(Self::Terminal);
+        }
+        Err(
+            Failure::usage("there is no terminal to ask for the password on")
+                .hint("pass it on stdin with --password-stdin"),
+        )
+    }
+
+    /// A password that exists.
+    pub(crate) fn existing(self, prompt: &str) -> Result<String> {
+        match self {
+            Self::Terminal => Ok(rpassword::prompt_password(prompt)?),
+            Self::Stdin => line(&mut io::stdin().lock()),
+        }
+    }
+
+    /// A new password, asked for twice where it is typed.
+    pub(crate) fn new_one(self, prompt: &str) -> Result<String> {
+        match self {
+            Self::Terminal => {
+                let password = rpassword::prompt_password(prompt)?;
+                if rpassword::prompt_password("Once more: ")? != password {
+                    return Err(Failure::usage("the two passwords differ"));
+                }
+                Ok(password)
+            }
+            Self::Stdin => line(&mut io::stdin().lock()),
+        }
+    }
+}
+
+/// One line without its end.
+fn line(input: &mut impl BufRead) -> Result<String> {
+    let mut line = String::new();
+    input
+        .take(LINE_BYTES_MAX)
+        .read_line(&mut line)
+        .map_err(|error| {
+            Failure::usage(format!("the password on stdin cannot be read: {error}"))
+        })?;
+    let password = line.strip_suffix('\n').unwrap_or(&line);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(Failure::usage("there is no password on stdin"));
+    }
+    Ok(password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    #[test]
+    fn a_password_is_one_line_without_its_end() {
+        let mut input = "old one \r\nnew\n".as_bytes();
+        assert_eq!(line(&mut input).unwrap(), "old one ");
+        assert_eq!(line(&mut input).unwrap(), "new");
+        assert_eq!(line(&mut input).unwrap_err().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_line_end_is_not_needed() {
+        assert_eq!(line(&mut "secret".as_bytes()).unwrap(), "secret");
+    }
+}

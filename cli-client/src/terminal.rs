@@ -1,0 +1,132 @@
+//! The two ends of a conversation line by line: lines that are typed, and lines that are shown
+//! above what is being typed. Knows nothing of rooms.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    thread,
+};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
+use tokio::sync::mpsc;
+
+use crate::{failure::Result, output::Output, text};
+
+/// Lines that wait for the conversation.
+const LINES_QUEUED_MAX: usize = 64;
+/// Blocks of lines that wait for the terminal.
+const SHOWN_QUEUED_MAX: usize = 256;
+const PROMPT: &str = "> ";
+/// Ends the terminal's bracketed paste, which the line editor switches on.
+const PASTE_OFF: &str = "\x1b[?2004l";
+
+/// Lines of the person, until they end.
+pub(crate) type Lines = mpsc::Receiver<String>;
+
+/// Where lines are shown.
+#[derive(Debug)]
+pub(crate) enum Screen {
+    /// One after the other on stdout.
+    Plain(Output),
+    /// Above the line that is being typed.
+    Above(mpsc::Sender<String>),
+}
+
+/// Puts the terminal back as it was, however the conversation ends.
+#[derive(Debug)]
+pub(crate) struct Restore(Option<Termios>);
+
+/// Opens both ends. With a person at both, the line editor serves them.
+pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
+    let (sender, lines) = mpsc::channel(LINES_QUEUED_MAX);
+    let is_person = io::stdin().is_terminal() && io::stdout().is_terminal() && !out.is_json();
+    if !is_person {
+        thread::spawn(move || read_plain(&sender));
+        return Ok((Screen::Plain(out), lines, Restore(None)));
+    }
+    let restore = Restore(tcgetattr(io::stdin()).ok());
+    let config = Config::builder().auto_add_history(true).build();
+    let mut editor = DefaultEditor::with_config(config).map_err(io::Error::other)?;
+    editor.set_max_history_size(100).map_err(io::Error::other)?;
+    let mut printer = editor.create_external_printer().map_err(io::Error::other)?;
+    let (show, mut shown) = mpsc::channel::<String>(SHOWN_QUEUED_MAX);
+    // The printer waits while a line is being taken, so it has a thread of its own.
+    thread::spawn(move || {
+        while let Some(block) = shown.blocking_recv() {
+            if printer.print(block).is_err() {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || read_edited(&mut editor, &sender));
+    Ok((Screen::Above(show), lines, restore))
+}
+
+impl Screen {
+    /// Shows lines.
+    pub(crate) async fn show(&self, lines: &[String]) -> Result<()> {
+        match self {
+            Self::Plain(out) => {
+                for line in lines {
+                    out.line(line)?;
+                }
+            }
+            Self::Above(show) => {
+                let mut block = lines.join("\n");
+                block.push('\n');
+                // The terminal has gone, and the conversation ends by its signal.
+                drop(show.send(block).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        if let Some(termios) = &self.0 {
+            // If the terminal has gone there is nothing to put back.
+            tcsetattr(io::stdin(), OptionalActions::Now, termios).ok();
+            io::stdout().write_all(PASTE_OFF.as_bytes()).ok();
+            io::stdout().flush().ok();
+        }
+    }
+}
+
+fn read_plain(lines: &mpsc::Sender<String>) {
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        if lines.blocking_send(line).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
+    loop {
+        match editor.readline(PROMPT) {
+            Ok(line) => {
+                let columns = editor
+                    .dimensions()
+                    .map_or(80, |(columns, _)| usize::from(columns));
+                wipe(&line, columns);
+                if lines.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+            // The window has another size.
+            Err(ReadlineError::Signal(_)) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes the typed line off the screen: it comes back as a message with its time and seq.
+fn wipe(line: &str, columns: usize) {
+    let rows: usize = line
+        .split('\n')
+        .map(|row| (text::width(row) + PROMPT.len()) / columns.max(1) + 1)
+        .sum();
+    write!(io::stdout().lock(), "\x1b[{rows}A\r\x1b[J").ok();
+    io::stdout().flush().ok();
+}
