@@ -34,6 +34,8 @@ pub(crate) struct Magpie {
     generation: i64,
     /// The heads seen so far: what a device that reconnects names as its cursors.
     heads: HashMap<i64, i64>,
+    /// The read mark of each member in each room, as the last RoomSync told it.
+    read_marks: HashMap<(usize, i64), i64>,
     /// The account revision that each member has seen.
     revisions: HashMap<usize, i64>,
     /// Makes the ids of messages unique, also over runs on one data directory.
@@ -47,6 +49,7 @@ impl Magpie {
             people,
             generation: 0,
             heads: HashMap::new(),
+            read_marks: HashMap::new(),
             revisions: HashMap::new(),
             next_id: since.as_nanos() << 32,
         }
@@ -74,9 +77,12 @@ impl Magpie {
 
     /// Entries that come so after the session is up to date are deliveries like any other: the
     /// server had stopped queueing events for a moment.
-    fn room_sync(&mut self, sync: &RoomSync, each: &mut dyn FnMut(Heard)) {
-        let room = sync.summary.as_ref().map_or(0, |summary| summary.room_id);
-        self.saw(room, sync.through_seq);
+    fn room_sync(&mut self, member: usize, sync: &RoomSync, each: &mut dyn FnMut(Heard)) {
+        if let Some(summary) = &sync.summary {
+            self.saw(summary.room_id, sync.through_seq);
+            let key = (member, summary.room_id);
+            self.read_marks.insert(key, summary.read_seq);
+        }
         for entry in &sync.entries {
             let Some(Body::Message(message)) = &entry.body else {
                 continue;
@@ -100,7 +106,7 @@ impl Magpie {
             Some(Frame::AccountChanged(changed)) => {
                 self.revisions.insert(member, changed.account_revision);
             }
-            Some(Frame::RoomSync(sync)) => self.room_sync(&sync, each),
+            Some(Frame::RoomSync(sync)) => self.room_sync(member, &sync, each),
             Some(Frame::CaughtUp(_)) => each(Heard::Ready),
             Some(Frame::Error(error)) => each(refused("an error", &error)),
             Some(Frame::Closing(closing)) => {
@@ -127,7 +133,12 @@ impl Peer for Magpie {
         let rooms = self.people.rooms_of(member);
         let cursors = rooms.filter_map(|room_id| {
             let seq = *self.heads.get(&room_id)?;
-            Some(RoomCursor { room_id, seq })
+            let mark = self.read_marks.get(&(member, room_id));
+            Some(RoomCursor {
+                room_id,
+                seq,
+                read_seq: mark.copied().unwrap_or(0),
+            })
         });
         let state = State {
             generation: self.generation,
@@ -251,6 +262,7 @@ mod tests {
         assert_eq!(heard(&mut peer, 0, Frame::AccountChanged(changed)), []);
         let summary = Some(RoomSummary {
             room_id: 3,
+            read_seq: 15,
             ..RoomSummary::default()
         });
         let sync = RoomSync {
@@ -273,6 +285,7 @@ mod tests {
         let cursors = vec![RoomCursor {
             room_id: 3,
             seq: 21,
+            read_seq: 15,
         }];
         assert_eq!(
             state(&mut peer),
