@@ -32,85 +32,43 @@ type BadSend = (
 );
 
 fn bad_sends(room: i64, foreign_room: i64) -> Vec<BadSend> {
-    let good = || message(room, "text");
-    let field = Reason::InvalidField;
-    let cases: [BadSend; 11] = [
+    let id = |id: &'static [u8]| SendMessageRequest {
+        client_message_id: Bytes::from_static(id),
+        ..message(room, "text")
+    };
+    let reply = |seq| SendMessageRequest {
+        reply_to_seq: Some(seq),
+        ..message(room, "text")
+    };
+    let after = |seq| SendMessageRequest {
+        after_seq: Some(seq),
+        ..message(room, "text")
+    };
+    let (field, no_room, no_message) = (
+        Reason::InvalidField,
+        Reason::RoomNotFound,
+        Reason::MessageNotFound,
+    );
+    let long = "x".repeat(100_001);
+    let unknown = 4_242_424_242;
+    vec![
         ("no text", message(room, ""), field, Some("text")),
-        (
-            "a long text",
-            message(room, &"x".repeat(100_001)),
-            field,
-            Some("text"),
-        ),
+        ("a long text", message(room, &long), field, Some("text")),
         ("a null", message(room, "a\0b"), field, Some("text")),
-        (
-            "no id",
-            SendMessageRequest {
-                client_message_id: Bytes::new(),
-                ..good()
-            },
-            field,
-            Some("client_message_id"),
-        ),
-        (
-            "a short id",
-            SendMessageRequest {
-                client_message_id: Bytes::from_static(&[7; 15]),
-                ..good()
-            },
-            field,
-            Some("client_message_id"),
-        ),
-        (
-            "a long id",
-            SendMessageRequest {
-                client_message_id: Bytes::from_static(&[7; 17]),
-                ..good()
-            },
-            field,
-            Some("client_message_id"),
-        ),
-        (
-            "an unknown room",
-            message(4_242_424_242, "text"),
-            Reason::RoomNotFound,
-            None,
-        ),
+        ("no id", id(&[]), field, Some("client_message_id")),
+        ("a short id", id(&[7; 15]), field, Some("client_message_id")),
+        ("a long id", id(&[7; 17]), field, Some("client_message_id")),
+        ("a negative cursor", after(-1), field, Some("after_seq")),
+        ("an unknown room", message(unknown, "text"), no_room, None),
         (
             "a foreign room",
             message(foreign_room, "text"),
-            Reason::RoomNotFound,
+            no_room,
             None,
         ),
-        (
-            "a reply to nothing",
-            SendMessageRequest {
-                reply_to_seq: Some(9_999),
-                ..good()
-            },
-            Reason::MessageNotFound,
-            None,
-        ),
-        (
-            "a reply to no message",
-            SendMessageRequest {
-                reply_to_seq: Some(1),
-                ..good()
-            },
-            Reason::MessageNotFound,
-            None,
-        ),
-        (
-            "a negative cursor",
-            SendMessageRequest {
-                after_seq: Some(-1),
-                ..good()
-            },
-            field,
-            Some("after_seq"),
-        ),
-    ];
-    cases.into()
+        ("a reply to nothing", reply(9_999), no_message, None),
+        ("a reply to no message", reply(1), no_message, None),
+    ]
 }
 
 #[tokio::test]
@@ -156,113 +114,119 @@ async fn bad_sends_are_refused_alike_by_frame_and_by_call() {
 }
 
 #[tokio::test]
-async fn bad_reads_and_settings_name_the_field_at_fault() {
+async fn pages_out_of_range_name_the_field_at_fault() {
     guarded(async {
         let scene = Scene::new().await;
         let (bob, room_id) = (&scene.bob, scene.room);
-        let (rooms, messages, users) = (bob.api.rooms(), bob.api.messages(), bob.api.users());
-        let mut refused: Vec<(&str, Status)> = Vec::new();
+        let (mut rooms, mut messages) = (bob.api.rooms(), bob.api.messages());
         for page_size in [-1, 201] {
             let entries = ListEntriesRequest {
                 room_id,
                 after_seq: 0,
                 page_size,
             };
-            let entries = messages.clone().list_entries(bob.asks(entries)).await;
-            refused.push(("page_size", entries.expect_err("entries")));
+            at_fault("page_size", messages.list_entries(bob.asks(entries)).await);
             let page = ListMessagesRequest {
                 room_id,
                 page_size,
                 position: None,
             };
-            let page = messages.clone().list_messages(bob.asks(page)).await;
-            refused.push(("page_size", page.expect_err("messages")));
+            at_fault("page_size", messages.list_messages(bob.asks(page)).await);
+            let page_token = String::new();
             let list = ListRoomsRequest {
                 page_size,
-                page_token: String::new(),
+                page_token,
             };
-            let list = rooms.clone().list_rooms(bob.asks(list)).await;
-            refused.push(("page_size", list.expect_err("rooms")));
+            at_fault("page_size", rooms.list_rooms(bob.asks(list)).await);
+            let page_token = String::new();
             let list = ListMembersRequest {
                 room_id,
                 page_size,
-                page_token: String::new(),
+                page_token,
             };
-            let list = rooms.clone().list_members(bob.asks(list)).await;
-            refused.push(("page_size", list.expect_err("members")));
+            at_fault("page_size", rooms.list_members(bob.asks(list)).await);
         }
         let list = ListRoomsRequest {
             page_size: 0,
             page_token: "no such page".to_owned(),
         };
-        let list = rooms.clone().list_rooms(bob.asks(list)).await;
-        refused.push(("page_token", list.expect_err("a token")));
+        at_fault("page_token", rooms.list_rooms(bob.asks(list)).await);
         let entries = ListEntriesRequest {
             room_id,
             after_seq: -1,
             page_size: 0,
         };
-        let entries = messages.clone().list_entries(bob.asks(entries)).await;
-        refused.push(("after_seq", entries.expect_err("a negative cursor")));
+        at_fault("after_seq", messages.list_entries(bob.asks(entries)).await);
         let mark = MarkReadRequest { room_id, seq: -1 };
-        let mark = messages.clone().mark_read(bob.asks(mark)).await;
-        refused.push(("seq", mark.expect_err("a negative mark")));
+        at_fault("seq", messages.mark_read(bob.asks(mark)).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_and_numbers_out_of_range_name_the_field_at_fault() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let (bob, room_id) = (&scene.bob, scene.room);
+        let (mut rooms, mut users) = (bob.api.rooms(), bob.api.users());
+        let mut presence = bob.api.presence();
         for title in [String::new(), "x".repeat(129)] {
+            let client_message_id = new_id();
             let create = CreateRoomRequest {
-                client_message_id: new_id(),
+                client_message_id,
                 title,
             };
-            let create = rooms.clone().create_room(bob.asks(create)).await;
-            refused.push(("title", create.expect_err("a title")));
+            at_fault("title", rooms.create_room(bob.asks(create)).await);
         }
         let display_name = Some("x".repeat(65));
         let profile = UpdateProfileRequest { display_name };
-        let profile = users.clone().update_profile(bob.asks(profile)).await;
-        refused.push(("display_name", profile.expect_err("a long name")));
-        for count in [0, 101] {
-            let user_ids: Vec<i64> = (1..=count).collect();
-            let batch = BatchGetUsersRequest {
-                user_ids: user_ids.clone(),
-            };
-            let batch = users.clone().batch_get_users(bob.asks(batch)).await;
-            refused.push(("user_ids", batch.expect_err("a batch")));
-            let presence = GetPresenceRequest { user_ids };
-            let presence = bob.api.presence().get_presence(bob.asks(presence)).await;
-            refused.push(("user_ids", presence.expect_err("a batch")));
-            let handles = (0..count).map(|number| format!("user_{number}")).collect();
-            let invite = InviteMembersRequest {
-                client_message_id: new_id(),
-                room_id,
-                handles,
-                after_seq: None,
-            };
-            let invite = rooms.clone().invite_members(bob.asks(invite)).await;
-            refused.push(("handles", invite.expect_err("handles")));
-        }
+        at_fault(
+            "display_name",
+            users.update_profile(bob.asks(profile)).await,
+        );
         let status_text = Some("x".repeat(129));
         let status = SetStatusRequest {
             availability: 0,
             status_text,
         };
-        let status = bob.api.presence().set_status(bob.asks(status)).await;
-        refused.push(("status_text", status.expect_err("a long status")));
-        for (field, status) in refused {
-            assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
-            refusal::expect_field(&refusal::of_status(&status), field);
-            let details = refusal::detail_types(&status);
-            for name in [
-                "magpie.v1.Error",
-                "google.rpc.ErrorInfo",
-                "google.rpc.BadRequest",
-            ] {
-                assert!(
-                    details.iter().any(|detail| detail == name),
-                    "{name} in {details:?}"
-                );
-            }
+        at_fault("status_text", presence.set_status(bob.asks(status)).await);
+        for count in [0, 101] {
+            let user_ids: Vec<i64> = (1..=count).collect();
+            let batch = BatchGetUsersRequest {
+                user_ids: user_ids.clone(),
+            };
+            at_fault("user_ids", users.batch_get_users(bob.asks(batch)).await);
+            let get = GetPresenceRequest { user_ids };
+            at_fault("user_ids", presence.get_presence(bob.asks(get)).await);
+            let invite = InviteMembersRequest {
+                client_message_id: new_id(),
+                room_id,
+                handles: (0..count).map(|number| format!("user_{number}")).collect(),
+                after_seq: None,
+            };
+            at_fault("handles", rooms.invite_members(bob.asks(invite)).await);
         }
     })
     .await;
+}
+
+/// Checks that a call was refused for one field, in all the forms in which tools look for it.
+#[track_caller]
+fn at_fault<T: std::fmt::Debug>(field: &str, answer: Result<T, Status>) {
+    let status = answer.expect_err(field);
+    assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
+    refusal::expect_field(&refusal::of_status(&status), field);
+    let details = refusal::detail_types(&status);
+    for name in [
+        "magpie.v1.Error",
+        "google.rpc.ErrorInfo",
+        "google.rpc.BadRequest",
+    ] {
+        assert!(
+            details.iter().any(|detail| detail == name),
+            "{name} in {details:?}"
+        );
+    }
 }
 
 #[tokio::test]

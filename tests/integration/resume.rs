@@ -286,6 +286,31 @@ async fn a_cursor_beyond_the_head_is_refused() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_ahead_of_the_log_is_told_to_start_anew() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let generation = live(&scene.bob).await.welcome.generation;
+        let state = State {
+            generation,
+            account_revision: 0,
+            cursors: vec![RoomCursor {
+                room_id: scene.room,
+                seq: 500,
+                read_seq: 0,
+            }],
+        };
+        let session = Session::open(&scene.bob, state).await.expect("welcomed");
+        let closing = |frame: &ServerFrame| match &frame.frame {
+            Some(Frame::Closing(closing)) => closing.error.clone(),
+            _ => None,
+        };
+        let error = session.find(0, "Closing", closing).await;
+        assert_eq!(error.reason(), Reason::CursorAhead, "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn long_text_is_previewed_in_events_and_read_whole() {
     guarded(async {
         let scene = Scene::new().await;
