@@ -69,6 +69,39 @@ async fn two_people_sign_up_meet_and_talk() {
     .await;
 }
 
+/// What a node prints for the person who started it works as it is printed.
+#[tokio::test]
+async fn the_commands_that_a_node_prints_work_as_printed() {
+    guarded_for(Duration::from_secs(60), async {
+        let mut node = Node::start_new().await;
+        let said = node.process().line("what to type last", ends_chat).await;
+        assert!(said.contains("chat"), "{said}");
+        let prefix = "cargo run --release -p magpie-cli -- ";
+        let lines = node.process().output();
+        let commands: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.trim().strip_prefix(prefix))
+            .collect();
+        assert!(commands.len() >= 3, "{lines:#?}");
+        let home = Home::new(node.address());
+        for command in commands {
+            // A person types the password; here it comes from a pipe.
+            let (stdin, flag) = if command.contains(" signup ") {
+                (PASSWORD, " --password-stdin")
+            } else {
+                ("hello\n", "")
+            };
+            let ended = home.shell(&format!("{command}{flag}"), stdin).await;
+            assert_eq!(ended.code, 0, "{command}: {ended:#?}");
+        }
+    })
+    .await;
+}
+
+fn ends_chat(line: &str) -> Option<String> {
+    line.contains(" chat ").then(|| line.to_owned())
+}
+
 #[tokio::test]
 async fn tail_resumes_over_a_kill_without_gap_or_repetition() {
     guarded_for(Duration::from_secs(60), async {

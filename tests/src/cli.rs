@@ -67,7 +67,33 @@ impl Home {
     /// # Panics
     /// When it cannot be started, or does not end in time.
     pub async fn run_with(&self, args: &[&str], input: &str) -> Ended {
-        let mut command = self.command(args);
+        Self::ended(self.command(args), input).await
+    }
+
+    /// Runs the client with arguments as a person types them, quotes included.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not end in time.
+    pub async fn shell(&self, args: &str, input: &str) -> Ended {
+        let plain = self.command(&[]);
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("\"{}\" {args}", binaries::cli().display()))
+            .env_clear()
+            .envs(
+                plain
+                    .as_std()
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(self.path())
+            .kill_on_drop(true);
+        Self::ended(shell, input).await
+    }
+
+    async fn ended(mut command: Command, input: &str) -> Ended {
+        let args = format!("{:?}", command.as_std());
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,7 +104,7 @@ impl Home {
         stdin.write_all(input.as_bytes()).await.ok();
         drop(stdin);
         let output = child.wait_with_output();
-        let output = guard::event_within(COMMAND_TIME_MAX, &format!("{args:?} ends"), output).await;
+        let output = guard::event_within(COMMAND_TIME_MAX, &format!("{args} ends"), output).await;
         let output = output.expect("the client can be waited for");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ended {

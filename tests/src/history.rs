@@ -229,7 +229,7 @@ pub fn device_complaints(device: &Device, room: i64, log: &[Entry]) -> Vec<Strin
                 entry.seq, log[index]
             ));
         }
-        if !member[index] && !member[..index].is_empty() && was_ended(&member, index) {
+        if !member[index] && was_ended(&member, index) && !returned(device, room, entry.seq) {
             complaints.push(format!(
                 "entry {} came after the membership ended",
                 entry.seq
@@ -257,6 +257,14 @@ fn membership(user_id: i64, log: &[Entry]) -> Vec<bool> {
         before || member
     };
     log.iter().map(seen).collect()
+}
+
+/// Whether the device showed its account's return after this seq: with it comes what was missed.
+fn returned(device: &Device, room: i64, seq: i64) -> bool {
+    let later = device.entries(room).iter().filter(|entry| entry.seq > seq);
+    later
+        .flat_map(changes_of)
+        .any(|change| change.user_id == device.user_id && change.kind() == MemberChangeKind::Joined)
 }
 
 /// Whether the user had been a member before this entry: history of before the first membership

@@ -238,10 +238,14 @@ impl Node {
     }
 }
 
-fn address_of(_line: &str) -> Option<SocketAddr> {
-    None
+/// The address in the line that says where clients connect.
+fn address_of(line: &str) -> Option<SocketAddr> {
+    let url = line.strip_prefix("Magpie listens on ")?;
+    url.split_once("://")?.1.parse().ok()
 }
 
-fn metrics_of(_line: &str) -> Option<SocketAddr> {
-    None
+/// The address in the line that says where metrics are.
+fn metrics_of(line: &str) -> Option<SocketAddr> {
+    let url = line.strip_prefix("Metrics are on http://")?;
+    url.strip_suffix("/metrics")?.parse().ok()
 }
