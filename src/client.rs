@@ -34,11 +34,20 @@ mod credentials;
 mod driver;
 mod error;
 mod event;
+#[cfg(test)]
+mod fake;
 pub mod limits;
+mod machine;
+mod marks;
+mod outgoing;
 mod pending;
 mod progress;
+mod rooms;
 mod session;
 mod target;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 pub use self::{
     api::Api,

@@ -8,6 +8,9 @@ pub const EVENTS_QUEUED_MAX: usize = 512;
 pub const COMMANDS_QUEUED_MAX: usize = 256;
 /// Frames that wait for the transport.
 pub const FRAMES_QUEUED_MAX: usize = 16;
+/// How long a full event queue may keep somebody who waits for a send waiting, before what else
+/// the stream holds is skipped, to be fetched again later.
+pub const SKIP_AFTER: Duration = Duration::from_millis(250);
 /// Rooms a session follows.
 pub const ROOMS_MAX: usize = 10_000;
 /// Cursors, and marks, in one Hello.
@@ -22,6 +25,8 @@ pub const CHASES_MAX: usize = 4;
 pub const GAP_HOLD: Duration = Duration::from_millis(500);
 /// How long after a failed attempt to fill a gap the next one is made.
 pub const CHASE_RETRY: Duration = Duration::from_secs(1);
+/// Attempts to fill a gap without any progress, before it is handed on as stale.
+pub const CHASE_ATTEMPTS_MAX: u32 = 5;
 
 /// Messages that wait to be sent, in one room.
 pub const SENDS_QUEUED_PER_ROOM_MAX: usize = 256;
@@ -39,6 +44,14 @@ pub const UNANSWERED_RESERVED: usize = 8;
 pub const SEND_RETRY_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long to wait before a retry where a refusal does not say.
 pub const SEND_RETRY_DEFAULT: Duration = Duration::from_secs(1);
+/// The largest frame sent where the server states no limit, in bytes.
+pub const FRAME_BYTES_MAX: usize = 512 * 1024;
+/// Marks that are not yet known to be stored.
+pub const MARKS_MAX: usize = 5_000;
+/// Marks said without a pause between them.
+pub const MARKS_BURST: u32 = 20;
+/// The pause between marks after that; it keeps them within a server's rate for such frames.
+pub const MARK_PAUSE: Duration = Duration::from_millis(600);
 /// How long delivered marks are gathered.
 pub const MARK_DELIVERED_INTERVAL: Duration = Duration::from_millis(1_500);
 /// How long to wait before a refused mark is said again.
@@ -75,3 +88,5 @@ pub const DRAIN_WINDOW_MAX: Duration = Duration::from_secs(10 * 60);
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// How long before its end an access token is renewed (or a quarter of its life, if shorter).
 pub const RENEWAL_MARGIN: Duration = Duration::from_secs(90);
+/// How long after a renewal that failed the next one is made.
+pub const RENEWAL_RETRY: Duration = Duration::from_secs(5);

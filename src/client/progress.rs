@@ -34,7 +34,14 @@ pub(crate) enum Step {
 pub(crate) struct Progress {
     generation: i64,
     account_revision: i64,
-    cursors: BTreeMap<i64, i64>,
+    rooms: BTreeMap<i64, Position>,
+    user_id: i64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Position {
+    seq: i64,
+    read_seq: i64,
 }
 
 impl Progress {
@@ -42,11 +49,12 @@ impl Progress {
         Self {
             generation: state.generation,
             account_revision: state.account_revision,
-            cursors: state
+            rooms: state
                 .cursors
                 .iter()
-                .map(|cursor| (cursor.room_id, cursor.seq))
+                .map(|&RoomCursor { room_id, seq, read_seq }| (room_id, Position { seq, read_seq }))
                 .collect(),
+            user_id: 0,
         }
     }
 
@@ -57,13 +65,35 @@ impl Progress {
             Step::Drop(generation) => {
                 *self = Self {
                     generation,
+                    user_id: self.user_id,
                     ..Self::default()
                 };
             }
             Step::Revision(revision) => self.account_revision = revision,
             Step::Cursor { room_id, seq } => {
-                self.cursors.insert(room_id, seq);
+                self.rooms.entry(room_id).or_default().seq = seq;
             }
+        }
+        self.learn(&delivery.event);
+    }
+
+    /// The own read marks that the program was told.
+    fn learn(&mut self, event: &Event) {
+        match event {
+            Event::Connected(connected) => self.user_id = connected.user_id,
+            Event::RoomUpdated(update) => {
+                let room_id = update.summary.room_id;
+                if let Some(room) = self.rooms.get_mut(&room_id) {
+                    room.read_seq = update.summary.read_seq;
+                }
+            }
+            Event::Marks { room_id, marks } => {
+                let own = marks.iter().find(|mark| mark.user_id == self.user_id);
+                if let (Some(own), Some(room)) = (own, self.rooms.get_mut(room_id)) {
+                    room.read_seq = own.read_seq;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -72,14 +102,17 @@ impl Progress {
         State {
             generation: self.generation,
             account_revision: self.account_revision,
-            cursors: cursors(&self.cursors),
+            cursors: self
+                .rooms
+                .iter()
+                .rev()
+                .take(HELLO_ROOMS_MAX)
+                .map(|(&room_id, &Position { seq, read_seq })| RoomCursor {
+                    room_id,
+                    seq,
+                    read_seq,
+                })
+                .collect(),
         }
     }
-}
-
-fn cursors(all: &BTreeMap<i64, i64>) -> Vec<RoomCursor> {
-    let latest = all.iter().rev().take(HELLO_ROOMS_MAX);
-    latest
-        .map(|(&room_id, &seq)| RoomCursor { room_id, seq })
-        .collect()
 }

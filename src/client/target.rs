@@ -74,6 +74,10 @@ impl Target {
         }
         let tls = ClientTlsConfig::new();
         let configured = match &self.ca_pem {
+            Some(pem) if !is_certificate(pem) => {
+                let message = "the certificate authority's file holds no PEM certificate";
+                return Err(unusable(message.to_owned()));
+            }
             Some(pem) => endpoint.tls_config(tls.ca_certificate(Certificate::from_pem(pem))),
             None => endpoint
                 .clone()
@@ -82,6 +86,12 @@ impl Target {
         };
         configured.map_err(|error| unusable(error.to_string()))
     }
+}
+
+/// The TLS library takes a file without any certificate, and then trusts nobody.
+fn is_certificate(pem: &[u8]) -> bool {
+    let label = b"-----BEGIN CERTIFICATE-----";
+    pem.windows(label.len()).any(|window| window == label)
 }
 
 #[cfg(test)]
