@@ -14,6 +14,8 @@ use crate::{
 /// The server that is asked where nothing says otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
+const GLOBAL: &str = "Options of every command";
+
 const START: &str = "\
 What to do first:
   magpie signup anna             make an account (asks for a password)
@@ -46,25 +48,25 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// The server [default: the profile's; at sign-up and log-in $MAGPIE_SERVER, else
     /// http://127.0.0.1:7400]
-    #[arg(long, global = true, value_name = "URL", value_parser = server_url)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", value_parser = server_url)]
     pub(crate) server: Option<String>,
     /// The account to act as, by its name here [default: the last one logged in or chosen]
-    #[arg(long, global = true, value_name = "NAME", env = "MAGPIE_PROFILE", value_parser = credentials::profile_name)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "NAME", hide_env_values = true, env = "MAGPIE_PROFILE", value_parser = credentials::profile_name)]
     pub(crate) profile: Option<String>,
     /// The certificate authorities (PEM) to trust in the system's place; kept at log-in
-    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_CA_FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", hide_env_values = true, env = "MAGPIE_CA_FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Print one JSON object per line, and errors as JSON on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print without colours, as NO_COLOR does
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) no_color: bool,
     /// Where credentials are kept [default: $XDG_CONFIG_HOME/magpie]
-    #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_CONFIG_DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", hide_env_values = true, env = "MAGPIE_CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
     /// How long to wait for an answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) timeout: u64,
 }
 
@@ -361,8 +363,8 @@ pub(crate) struct Tail {
     /// Which rooms; without any, all of them, also those you join later
     #[arg(value_name = "ROOM")]
     pub(crate) rooms: Vec<String>,
-    /// Show the last COUNT messages of each named room first
-    #[arg(short = 'n', long, default_value_t = 0, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=200))]
+    /// Show the last COUNT messages of each named room first (0: only what is new)
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=200))]
     pub(crate) lines: u32,
     /// Begin after this seq: everything since then is shown first (one room)
     #[arg(long, value_name = "SEQ", conflicts_with = "lines", value_parser = clap::value_parser!(i64).range(0..))]

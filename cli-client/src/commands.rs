@@ -11,8 +11,6 @@ mod profile;
 mod room;
 mod tail;
 
-use std::io;
-
 use clap::CommandFactory;
 
 use crate::{
@@ -54,8 +52,9 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<()> {
         Command::Tail(args) => tail::run(app, args).await,
         Command::Chat { room, lines } => chat::run(app, &room.room, lines).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "magpie", &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "magpie", &mut script);
+            app.out.line(String::from_utf8_lossy(&script).trim_end())
         }
     }
 }

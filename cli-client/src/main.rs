@@ -19,7 +19,11 @@ mod stop;
 mod terminal;
 mod text;
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, error::ErrorKind};
 
@@ -62,21 +66,23 @@ fn run(cli: Cli) -> failure::Result<()> {
 
 /// Help and version are no errors; what is wrong is said in the form that was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
-    let is_help = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
-    if is_help || !env::args_os().any(|argument| argument == "--json") {
-        // Nothing is left to be done where the text cannot be printed.
-        error.print().ok();
-    } else {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        // Without any argument the person wants to know what there is.
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nothing is left to be done where the text cannot be printed.
+            write!(io::stdout(), "{}", error.render()).ok();
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    if env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
         output::report(&Failure::usage(message), true);
-    }
-    if is_help {
-        ExitCode::SUCCESS
     } else {
-        ExitCode::from(Exit::Usage as u8)
+        error.print().ok();
     }
+    ExitCode::from(Exit::Usage as u8)
 }

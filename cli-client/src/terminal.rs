@@ -17,8 +17,9 @@ const LINES_QUEUED_MAX: usize = 64;
 /// Blocks of lines that wait for the terminal.
 const SHOWN_QUEUED_MAX: usize = 256;
 const PROMPT: &str = "> ";
-/// Ends the terminal's bracketed paste, which the line editor switches on.
-const PASTE_OFF: &str = "\x1b[?2004l";
+/// Ends the terminal's bracketed paste, which the line editor switches on, and takes the prompt of
+/// a line that will not be typed off the screen.
+const LEAVE: &str = "\x1b[?2004l\r\x1b[K";
 
 /// Lines of the person, until they end.
 pub(crate) type Lines = mpsc::Receiver<String>;
@@ -87,7 +88,7 @@ impl Drop for Restore {
         if let Some(termios) = &self.0 {
             // If the terminal has gone there is nothing to put back.
             tcsetattr(io::stdin(), OptionalActions::Now, termios).ok();
-            io::stdout().write_all(PASTE_OFF.as_bytes()).ok();
+            io::stdout().write_all(LEAVE.as_bytes()).ok();
             io::stdout().flush().ok();
         }
     }

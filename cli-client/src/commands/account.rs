@@ -96,7 +96,7 @@ pub(crate) async fn log_out(app: &App, local: bool) -> Result<()> {
                 return Err(failure
                     .hint("to forget the credentials here all the same: `magpie logout --local`"));
             }
-            answer => answer?,
+            Ok(()) => {}
         }
     }
     let name = link.profile_name().to_owned();

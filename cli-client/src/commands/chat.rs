@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use magpie::{
     client::{Draft, Events, MessageId, SendError, Session, SessionOptions},
-    v1::{Entry, GetPresenceRequest, MemberRole, Presence, RoomKind, RoomSummary},
+    v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence, RoomKind, RoomSummary},
 };
 use serde_json::json;
 
@@ -328,8 +328,13 @@ impl Talk<'_> {
             let answer = answer.await?.presences.into_iter();
             presences.extend(answer.map(|presence| (presence.user_id, presence)));
         }
+        if self.app.out.is_json() {
+            let names = &self.follower.names;
+            let line = |id: &i64| json::presence(*id, presences.get(id), names).to_string();
+            return Ok(ids.iter().map(line).collect());
+        }
         let paint = self.app.out.paint();
-        let line = |member: &magpie::v1::Member| {
+        let line = |member: &Member| {
             let (state, status) = match presences.get(&member.user_id) {
                 Some(presence) => presence::said(Some(presence), &self.app.clock),
                 None => Default::default(),
