@@ -1,6 +1,67 @@
-//! The limits of the shell around the services: connections, buffers and waits.
+//! The limits of the shell around the services: connections, buffers and waits. And all limits of
+//! the node together, by name.
+
+use std::time::Duration;
 
 /// What a call's read and write buffers take at once, each. Bytes.
 pub const CODEC_BUFFER_BYTES: usize = 512;
 /// How much of a stream's ready frames is joined into one write. Bytes.
 pub const CODEC_YIELD_BYTES: usize = 16 * 1024;
+
+magpie_core::limits! {
+    /// What connections may take.
+    Limits {
+        /// Connections of the node, over all clients. More are closed at once.
+        connections_max: u64 = 100_000, "connections";
+        /// Connections from one IPv4 address or one IPv6 /64. Behind a proxy all share its address.
+        connections_per_address_max: u64 = 1_024, "connections";
+        /// Connections that wait to be accepted.
+        accept_backlog: u64 = 4_096, "connections";
+        /// How long a new connection may take for its TLS handshake and again for its first call.
+        handshake_millis: u64 = 10_000, "ms";
+        /// Silence after which a connection is asked for a sign of life.
+        ping_interval_millis: u64 = 30_000, "ms";
+        /// How long a connection may take to give it.
+        ping_timeout_millis: u64 = 10_000, "ms";
+        /// How long sent bytes may stay unacknowledged.
+        tcp_user_timeout_millis: u64 = 30_000, "ms";
+        /// Calls that a connection may have open at the same time.
+        connection_streams_max: u64 = 32, "calls";
+        /// Unread bytes of one call that a client may send ahead.
+        stream_window_bytes: u64 = 64 << 10, "bytes";
+        /// Unread bytes of one connection that a client may send ahead.
+        connection_window_bytes: u64 = 128 << 10, "bytes";
+        /// Bytes of one call that wait for a client to read them.
+        stream_send_buffer_bytes: u64 = 16 << 10, "bytes";
+        /// Headers of a call, counted as HTTP/2 does.
+        header_list_bytes_max: u64 = 16 << 10, "bytes";
+        /// Streams that the node resets for a client's faults before it closes the connection.
+        connection_faults_max: u64 = 1_024, "streams";
+        /// Streams that a client may open and reset before the node has looked at them.
+        connection_pending_resets_max: u64 = 20, "streams";
+        /// One message from a client, without gRPC's prefix.
+        message_bytes_max: u64 = 512 << 10, "bytes";
+        /// Messages from a client that are not complete or not answered, large answers and queued
+        /// events, over all calls of one connection.
+        connection_bytes_max: u64 = 960 << 10, "bytes";
+        /// Unary calls that the node works on at the same time.
+        unary_in_flight_max: u64 = 4_096, "calls";
+        /// How long a unary call may take. Sync may take its wait on top.
+        unary_timeout_millis: u64 = 30_000, "ms";
+    }
+}
+
+/// A limit as a count of things in memory.
+pub(crate) fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// A limit as a number for HTTP/2.
+pub(crate) fn number(limit: u64) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+/// A limit in milliseconds.
+pub(crate) const fn millis(limit: u64) -> Duration {
+    Duration::from_millis(limit)
+}

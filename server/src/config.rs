@@ -1,0 +1,130 @@
+//! The node's settings: from flags, environment and a TOML file, in this order of precedence. Each
+//! setting is declared once, in [`Settings`]; the file's keys and `magpie-server config` follow from
+//! the flags.
+
+mod directory;
+mod file;
+mod limits;
+mod settings;
+mod show;
+mod value;
+
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
+
+pub use self::{
+    limits::{Limits, Profile},
+    settings::{Action, MetricsAddress, Settings, SignUp, User},
+    value::Span,
+};
+
+/// What the program was asked to do, and all settings in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The settings.
+    pub settings: Settings,
+    /// The limits of all parts.
+    pub limits: Limits,
+    /// Where data is kept.
+    pub data_dir: PathBuf,
+    /// All of it as a TOML file, which would set the same.
+    pub shown: String,
+}
+
+/// Why the settings cannot be used. Its text says which one is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag or variable is at fault, or help was asked for: clap's own words.
+    #[error("{}", .0.render())]
+    Usage(clap::Error),
+    /// The file is at fault.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, naming the key.
+        reason: String,
+    },
+    /// A limit is at fault.
+    #[error("{0}")]
+    Limit(String),
+    /// Two settings do not fit together.
+    #[error("{0}")]
+    Conflict(&'static str),
+}
+
+/// What the program was asked to do, from the arguments and the environment of the process.
+pub fn from_process() -> Result<(Config, Action), Error> {
+    let (config, action) = from_args(std::env::args_os())?;
+    Ok((config, action.unwrap_or(Action::Run)))
+}
+
+impl Config {
+    /// The settings that these flags make, such as for a test.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn from_flags<I: IntoIterator<Item: Into<OsString>>>(flags: I) -> Result<Self, Error> {
+        let program = OsString::from("magpie-server");
+        let args = std::iter::once(program).chain(flags.into_iter().map(Into::into));
+        Ok(from_args(args)?.0)
+    }
+}
+
+fn from_args<I>(args: I) -> Result<(Config, Option<Action>), Error>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut matches = matches(&args)?;
+    let mut limits = Limits::default();
+    if let Some(path) = matches.get_one::<PathBuf>("config").cloned() {
+        let file = file::read(&path)?;
+        let flags = file.flags(&said(&matches))?;
+        let mut with_file = args.clone();
+        with_file.splice(1..1, flags);
+        // Only the file's flags are new, so what is wrong now is wrong in the file.
+        matches = self::matches(&with_file).map_err(|error| file.fault(&error))?;
+        limits.set_profile(profile(&matches));
+        for (name, value) in file.limits()? {
+            limits.set(&name, value).map_err(|reason| file.wrong(reason))?;
+        }
+    } else {
+        limits.set_profile(profile(&matches));
+    }
+    let settings = Settings::from_arg_matches(&matches).map_err(Error::Usage)?;
+    for limit in &settings.limit {
+        limits.set(&limit.name, limit.value).map_err(Error::Limit)?;
+    }
+    if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+        return Err(Error::Conflict("--tls-cert and --tls-key are given together or not at all"));
+    }
+    let data_dir = settings.data_dir.clone().unwrap_or_else(directory::default);
+    let shown = show::toml(&Settings::command(), &matches, &data_dir, &limits);
+    let action = settings.action.clone();
+    Ok((Config { settings, limits, data_dir, shown }, action))
+}
+
+fn matches(args: &[OsString]) -> Result<ArgMatches, Error> {
+    Settings::command().try_get_matches_from(args).map_err(Error::Usage)
+}
+
+fn profile(matches: &ArgMatches) -> Profile {
+    matches.get_one("limits_profile").copied().unwrap_or_default()
+}
+
+/// The settings that were given by flag or environment, and so are not the file's to set.
+fn said(matches: &ArgMatches) -> BTreeSet<String> {
+    matches
+        .ids()
+        .filter(|id| {
+            let source = matches.value_source(id.as_str());
+            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        })
+        .map(|id| id.as_str().replace('_', "-"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Every setting, once: its flag, its variable, its default, its help. The file's key is the flag's
+//! name.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+
+use super::{
+    limits::{Limit, Profile},
+    value::Span,
+};
+use crate::telemetry::Format;
+
+/// A Magpie chat node.
+///
+/// Without a command it runs. Every setting can be given as a flag, as the environment variable
+/// shown with it, or as a key of the same name in a TOML file (--config); the first of these wins.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "magpie-server", version, max_term_width = 100)]
+pub struct Settings {
+    /// What to do instead of running a node.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
+    /// TOML file with settings. See docs/operations.md
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Where everything is kept [default: magpie-server in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address and port for clients: gRPC, gRPC-Web and /healthz
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "MAGPIE_LISTEN",
+        default_value = "127.0.0.1:7400"
+    )]
+    pub listen: SocketAddr,
+
+    /// Listens beyond this machine without TLS, such as behind a proxy that does TLS
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        env = "MAGPIE_INSECURE_LISTEN",
+        default_value = "false",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub insecure_listen: bool,
+
+    /// Certificate chain in PEM. With --tls-key, the public port speaks TLS
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Address and port for /metrics, or "off"
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "MAGPIE_METRICS_LISTEN",
+        default_value = "127.0.0.1:7401"
+    )]
+    pub metrics_listen: MetricsAddress,
+
+    /// The name of this node, told to clients for support
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "MAGPIE_NODE_NAME",
+        default_value = "magpie"
+    )]
+    pub node_name: String,
+
+    /// The address that Locate tells clients to use, such as https://chat.example.org [default: the
+    /// one they used]
+    #[arg(long, global = true, value_name = "URL", env = "MAGPIE_ADVERTISE")]
+    pub advertise: Option<String>,
+
+    /// Whether gRPC reflection tells clients the contract
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        env = "MAGPIE_REFLECTION",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub reflection: bool,
+
+    /// Origins of web pages that may call by gRPC-Web; "*" for any
+    #[arg(
+        long,
+        global = true,
+        value_name = "ORIGIN",
+        env = "MAGPIE_CORS_ORIGINS",
+        default_value = "*",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<String>,
+
+    /// How long clients may take to move elsewhere before a leaving node ends their streams
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "MAGPIE_DRAIN_WINDOW",
+        default_value = "5s"
+    )]
+    pub drain_window: Span,
+
+    /// How long leaving may take in all; what is not done by then is cut
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "MAGPIE_DRAIN_TIMEOUT",
+        default_value = "30s"
+    )]
+    pub drain_timeout: Span,
+
+    /// What is logged, such as "info" or "warn,magpie_server=debug"
+    #[arg(long, global = true, value_name = "FILTER", env = "MAGPIE_LOG", default_value = "info,fjall=warn,lsm_tree=warn")]
+    pub log: String,
+
+    /// The form of the log, which goes to stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "MAGPIE_LOG_FORMAT",
+        default_value = "human"
+    )]
+    pub log_format: Format,
+
+    /// The set of limits to start from
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROFILE",
+        env = "MAGPIE_LIMITS_PROFILE",
+        default_value = "default"
+    )]
+    pub limits_profile: Profile,
+
+    /// One limit, as NAME=VALUE; may be given again. In the file: the table [limits]. See
+    /// docs/limits.md
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME=VALUE",
+        env = "MAGPIE_LIMITS",
+        value_delimiter = ','
+    )]
+    pub limit: Vec<Limit>,
+}
+
+/// What to do instead of running a node.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Action {
+    /// Runs the node. The same as no command.
+    Run,
+    /// Prints the settings in force as a TOML file.
+    Config,
+    /// Raises the generation after the data directory was restored from a copy, so that clients
+    /// drop what they hold of later messages. The node must not be running.
+    NewGeneration,
+    /// Changes a user's account on the running node.
+    #[command(subcommand)]
+    User(User),
+    /// Opens or closes sign-up on the running node.
+    SignUp {
+        /// Open or closed.
+        state: SignUp,
+    },
+}
+
+/// What to change of a user's account.
+#[derive(Clone, Debug, Subcommand)]
+pub enum User {
+    /// Sets a new password, asked for on the terminal or read from stdin, and ends all devices.
+    ResetPassword {
+        /// Whose.
+        handle: String,
+    },
+    /// Ends all of a user's devices and lets no new one in.
+    Disable {
+        /// Whose.
+        handle: String,
+    },
+    /// Lets a disabled user in again.
+    Enable {
+        /// Whose.
+        handle: String,
+    },
+}
+
+/// Whether strangers may make accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SignUp {
+    /// They may.
+    Open,
+    /// They may not.
+    Closed,
+}
+
+/// Where metrics are served, if they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsAddress(pub Option<SocketAddr>);
+
+impl FromStr for MetricsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address = text.parse().map_err(|_error| {
+            let example = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7401);
+            format!("neither \"off\" nor an address such as {example}")
+        })?;
+        Ok(Self(Some(address)))
+    }
+}

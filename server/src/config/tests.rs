@@ -1,0 +1,126 @@
+//! Precedence, faults and what is shown.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn config(flags: &[&str]) -> Result<Config, Error> {
+    Config::from_flags(flags)
+}
+
+/// A file with this text, and the flag that names it.
+fn file(text: &str) -> (TempDir, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("magpie.toml");
+    fs::write(&path, text).expect("written");
+    let flag = format!("--config={}", path.display());
+    (dir, flag)
+}
+
+fn port(config: &Config) -> u16 {
+    config.settings.listen.port()
+}
+
+#[test]
+fn defaults_are_what_help_says() {
+    let config = config(&[]).expect("valid");
+    assert_eq!(config.settings.listen, SocketAddr::from(([127, 0, 0, 1], 7400)));
+    assert_eq!(config.settings.drain_timeout.0, Duration::from_secs(30));
+    assert!(config.settings.reflection);
+    assert!(!config.settings.insecure_listen);
+}
+
+#[test]
+fn flag_wins_over_file_and_file_over_default() {
+    let (_dir, flag) = file("listen = \"127.0.0.1:1\"\nreflection = false\n");
+    let from_file = config(&[&flag]).expect("valid");
+    assert_eq!(port(&from_file), 1);
+    assert!(!from_file.settings.reflection);
+    let both = config(&[&flag, "--listen=127.0.0.1:2"]).expect("valid");
+    assert_eq!(port(&both), 2);
+    assert!(!both.settings.reflection);
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_with_its_key() {
+    for (text, named) in [
+        ("lisen = \"127.0.0.1:1\"", "lisen"),
+        ("listen = \"nowhere\"", "--listen"),
+        ("listen = 1.5", "listen"),
+        ("config = \"other\"", "config"),
+        ("[limits]\nroom_member_max = 5", "room_member_max"),
+        ("[limits]\nroom_members_max = \"5\"", "limits.room_members_max"),
+        ("[limits]\nroom_members_max = -5", "limits.room_members_max"),
+        ("limits = 5", "limits"),
+        ("listen = ", "listen"),
+        ("drain-timeout = 30", "--drain-timeout"),
+    ] {
+        let (_dir, flag) = file(text);
+        let error = config(&[&flag]).expect_err(text).to_string();
+        assert!(error.contains(named), "{text}: {error}");
+        assert!(error.contains("magpie.toml"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn missing_file_is_named() {
+    let error = config(&["--config=/no/such/file.toml"]).expect_err("refused");
+    assert!(error.to_string().contains("/no/such/file.toml"));
+}
+
+#[test]
+fn wrong_flags_are_refused() {
+    for flags in [
+        &["--no-such-flag"][..],
+        &["--listen=nowhere"],
+        &["--tls-cert=only.pem"],
+        &["--limit=no_such=1"],
+        &["--limit=room_members_max"],
+        &["--limits-profile=none"],
+        &["no-such-command"],
+    ] {
+        config(flags).expect_err(flags[0]);
+    }
+}
+
+#[test]
+fn limits_come_from_profile_then_file_then_flag() {
+    let (_dir, flag) = file("[limits]\nuser_send_burst = 5\nroom_send_burst = 6\n");
+    let flags = [&flag, "--limits-profile=load", "--limit=room_send_burst=7"];
+    let limits = config(&flags).expect("valid").limits;
+    assert_eq!(limits.core.user_send_burst, 5);
+    assert_eq!(limits.core.room_send_burst, 7);
+    assert_eq!(limits.core.user_sends_per_minute, u64::from(u32::MAX));
+}
+
+#[test]
+fn shown_settings_set_the_same_when_given_as_a_file() {
+    let first = config(&[
+        "--listen=127.0.0.1:9",
+        "--cors-origins=https://a.example,https://b.example",
+        "--limits-profile=load",
+        "--node-name=true \"quoted\"",
+        "--reflection=false",
+    ]);
+    let first = first.expect("valid");
+    let (_dir, flag) = file(&first.shown);
+    let second = config(&[&flag]).expect("valid");
+    assert_eq!(second.shown, first.shown);
+    assert_eq!(second.limits, first.limits);
+    assert_eq!(second.settings.cors_origins.len(), 2);
+    assert!(!second.settings.reflection);
+}
+
+#[test]
+fn settings_may_stand_before_and_after_the_command() {
+    for args in [
+        ["magpie-server", "--node-name=a", "config"],
+        ["magpie-server", "config", "--node-name=a"],
+    ] {
+        let (config, action) = from_args(args.map(OsString::from)).expect("valid");
+        assert_eq!(config.settings.node_name, "a");
+        assert!(matches!(action, Some(Action::Config)));
+    }
+}

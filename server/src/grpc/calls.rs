@@ -1,0 +1,220 @@
+//! What every call passes, whatever it asks for: the drain, the bounds on memory and time, and the
+//! counters.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http_body_util::BodyExt;
+use magpie_core::refusal::{Effect, Reason, Refusal};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+use tonic::{Code, Status};
+
+use super::{
+    intake::{Intake, Share},
+    status,
+};
+use crate::{
+    drain::Drain,
+    limits::{Limits, count, millis},
+    listen::{Charge, ConnInfo},
+    metrics::Metrics,
+};
+
+/// When to come again after the node had too much to do.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The longest wait that a caller of Sync may ask for.
+const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
+/// What a page may take until it is read: its 64 KiB, and the summaries around it.
+const PAGE_BYTES: usize = 96 * 1024;
+/// What the whole text of a message may take until it is read.
+const TEXT_BYTES: usize = 416 * 1024;
+/// What a step of Sync is taken for. Less than a page, as many may wait at the same time.
+const SYNC_BYTES: usize = 28 * 1024;
+
+/// How a call is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Opens a session; may last for ever.
+    Session,
+    /// A step of catching up, which may wait.
+    Sync,
+    /// One answer of up to so many bytes.
+    Unary(usize),
+    /// Health and reflection, which must work under any load.
+    Tool,
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path {
+            "/magpie.v1.ChatService/Chat" | "/magpie.v1.ChatService/Subscribe" => Self::Session,
+            "/magpie.v1.ChatService/Sync" => Self::Sync,
+            "/magpie.v1.MessageService/GetMessage" => Self::Unary(TEXT_BYTES),
+            "/magpie.v1.MessageService/ListMessages"
+            | "/magpie.v1.MessageService/ListEntries"
+            | "/magpie.v1.RoomService/ListRooms" => Self::Unary(PAGE_BYTES),
+            _ if path.starts_with("/magpie.v1.") => Self::Unary(0),
+            _ => Self::Tool,
+        }
+    }
+
+    fn answer_bytes(self) -> usize {
+        match self {
+            Self::Unary(bytes) => bytes,
+            Self::Sync => SYNC_BYTES,
+            Self::Session | Self::Tool => 0,
+        }
+    }
+}
+
+/// The bounds that calls share.
+#[derive(Debug)]
+pub(super) struct Calls {
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Calls {
+    pub(super) fn new(limits: Arc<Limits>, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        let in_flight = count(limits.unary_in_flight_max).min(Semaphore::MAX_PERMITS);
+        Self { limits, metrics, drain, in_flight: Arc::new(Semaphore::new(in_flight)) }
+    }
+
+    fn admit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        if matches!(kind, Kind::Session | Kind::Sync) && self.drain.has_begun() {
+            let refusal = Refusal::new(Reason::Draining, "the node is about to stop");
+            return Err(refusal.with_retry_after(self.drain.window().max(RETRY_AFTER)));
+        }
+        if !matches!(kind, Kind::Unary(_)) {
+            return Ok(None);
+        }
+        match Arc::clone(&self.in_flight).try_acquire_owned() {
+            Ok(permit) => Ok(Some(permit)),
+            Err(_full) => {
+                let text = "the node works on as many calls as it may; come again";
+                let refusal = Refusal::new(Reason::Overloaded, text);
+                Err(refusal.with_effect(Effect::AttemptNone).with_retry_after(RETRY_AFTER))
+            }
+        }
+    }
+
+    fn patience(&self, kind: Kind) -> Option<Duration> {
+        let unary = millis(self.limits.unary_timeout_millis);
+        match kind {
+            Kind::Unary(_) => Some(unary),
+            Kind::Sync => Some(unary + SYNC_WAIT_MAX),
+            Kind::Session | Kind::Tool => None,
+        }
+    }
+
+    /// Counts how a call began. A refusal after that is a frame, and counted where it is made.
+    fn note(&self, response: &Response, kind: Kind, began: Instant) {
+        if kind == Kind::Tool {
+            return;
+        }
+        if matches!(kind, Kind::Unary(_)) {
+            self.metrics.call_seconds.observe(began.elapsed().as_secs_f64());
+        }
+        let Some(refused) = Status::from_header_map(response.headers()) else {
+            self.metrics.call("Ok");
+            return;
+        };
+        self.metrics.call(&format!("{:?}", refused.code()));
+        if let Some(error) = status::error_of(&refused) {
+            let name = error.reason().as_str_name();
+            self.metrics.refusal_named(name.strip_prefix("REASON_").unwrap_or(name));
+        } else if refused.code() != Code::Ok {
+            self.metrics.refusal_named("NONE");
+        }
+    }
+}
+
+/// Passes a call on within the bounds.
+pub(super) async fn handle(
+    State(calls): State<Arc<Calls>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let kind = Kind::of(request.uri().path());
+    let response = match calls.admit(kind) {
+        Ok(permit) => answer(&calls, kind, request, next, permit).await,
+        Err(refusal) => status::to_status(&refusal).into_http(),
+    };
+    calls.note(&response, kind, began);
+    response
+}
+
+async fn answer(
+    calls: &Calls,
+    kind: Kind,
+    request: Request,
+    next: Next,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Response {
+    let Some(info) = request.extensions().get::<ConnInfo>().cloned() else {
+        return Status::internal("the connection is unknown").into_http();
+    };
+    let share = Share::new(Arc::clone(&info.budget));
+    let message_max = count(calls.limits.message_bytes_max);
+    let request = request
+        .map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max)));
+    let work = async {
+        let charge = match kind.answer_bytes() {
+            0 => None,
+            bytes => Some(info.budget.take(bytes).await),
+        };
+        (next.run(request).await, charge)
+    };
+    let (response, charge) = match calls.patience(kind) {
+        None => work.await,
+        Some(patience) => match timeout(patience, work).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => return status::to_status(&took_too_long(patience)).into_http(),
+        },
+    };
+    share.answered();
+    drop(permit);
+    match charge {
+        Some(charge) => response.map(|body| hold(body, charge)),
+        None => response,
+    }
+}
+
+/// The body, keeping its charge until the transport has taken all of it.
+fn hold(body: Body, charge: Charge) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &charge;
+        frame
+    }))
+}
+
+fn took_too_long(patience: Duration) -> Refusal {
+    let text = format!("no answer within {} s; it may come to effect yet", patience.as_secs());
+    Refusal::new(Reason::Overloaded, text)
+        .with_effect(Effect::Unknown)
+        .with_retry_after(RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_of_the_contract_is_bounded() {
+        assert_eq!(Kind::of("/magpie.v1.ChatService/Chat"), Kind::Session);
+        assert_eq!(Kind::of("/magpie.v1.ChatService/Signal"), Kind::Unary(0));
+        assert_eq!(Kind::of("/magpie.v1.MessageService/GetMessage"), Kind::Unary(TEXT_BYTES));
+        assert_eq!(Kind::of("/grpc.health.v1.Health/Check"), Kind::Tool);
+    }
+}

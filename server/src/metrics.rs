@@ -1,0 +1,258 @@
+//! What the node counts, for `/metrics`. Cheap atomics, incremented where things happen; nothing is
+//! decided by them.
+
+pub mod endpoint;
+
+use std::fmt;
+
+use magpie_core::refusal::Reason;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// How a device listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "named as the calls of ChatService are")]
+pub enum StreamKind {
+    Chat,
+    Subscribe,
+    Sync,
+}
+
+/// Why a connection was closed before its first call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Refused {
+    /// The node has as many as it may.
+    Full,
+    /// The address has as many as it may.
+    AddressFull,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// No call came in time.
+    Silent,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Queue {
+    /// Frames for sessions.
+    Outbox,
+    /// Commands for rooms.
+    Room,
+    /// Rows for the disk.
+    Log,
+    /// Passwords to hash.
+    Password,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: StreamKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabel {
+    why: Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: Queue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    code: String,
+}
+
+/// All that is counted. Shared by an `Arc`; every field is shared by itself too.
+pub struct Metrics {
+    /// Open connections.
+    pub connections: Gauge,
+    /// Failures of accept, such as the descriptor limit.
+    pub accept_errors: Counter,
+    /// Rooms in memory.
+    pub rooms: Gauge,
+    /// Users with at least one session.
+    pub users_online: Gauge,
+    /// Commands that appended an entry.
+    pub sends: Counter,
+    /// Events handed to sessions.
+    pub deliveries: Counter,
+    /// Frames read from clients.
+    pub frames_received: Counter,
+    /// Times in which a slow reader was caught up.
+    pub catch_ups: Counter,
+    /// From reading a command to queueing its answer.
+    pub answer_seconds: Histogram,
+    /// Duration of unary calls.
+    pub call_seconds: Histogram,
+    /// fdatasyncs of the log.
+    pub fsyncs: Counter,
+    /// Duration of an fdatasync.
+    pub fsync_seconds: Histogram,
+    /// Commands that one fdatasync answered.
+    pub fsync_commands: Histogram,
+    streams: Family<KindLabel, Gauge>,
+    refused: Family<RefusedLabel, Counter>,
+    queues: Family<QueueLabel, Gauge>,
+    errors: Family<ReasonLabel, Counter>,
+    calls: Family<CallLabel, Counter>,
+    registry: Registry,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            connections: Gauge::default(),
+            accept_errors: Counter::default(),
+            rooms: Gauge::default(),
+            users_online: Gauge::default(),
+            sends: Counter::default(),
+            deliveries: Counter::default(),
+            frames_received: Counter::default(),
+            catch_ups: Counter::default(),
+            answer_seconds: latency(),
+            call_seconds: latency(),
+            fsyncs: Counter::default(),
+            fsync_seconds: latency(),
+            fsync_commands: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            streams: Family::default(),
+            refused: Family::default(),
+            queues: Family::default(),
+            errors: Family::default(),
+            calls: Family::default(),
+            registry: Registry::with_prefix("magpie"),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// The open streams of a kind.
+    pub fn streams(&self, kind: StreamKind) -> Gauge {
+        self.streams.get_or_create_owned(&KindLabel { kind })
+    }
+
+    /// The depth of a queue. Keep the gauge where it is used often.
+    pub fn queue(&self, queue: Queue) -> Gauge {
+        self.queues.get_or_create_owned(&QueueLabel { queue })
+    }
+
+    /// Counts a connection that was closed before its first call.
+    pub fn connection_refused(&self, why: Refused) {
+        self.refused.get_or_create(&RefusedLabel { why }).inc();
+    }
+
+    /// Counts a refusal that goes out as a frame. Those that end a call are counted by the calls'
+    /// own layer.
+    pub fn refusal(&self, reason: Reason) {
+        let reason = upper_snake(&format!("{reason:?}"));
+        self.errors.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a refusal by the name that its reason has in the contract, without the prefix.
+    pub fn refusal_named(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.errors.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a unary call by the name of its code.
+    pub(crate) fn call(&self, code: &str) {
+        let code = code.to_owned();
+        self.calls.get_or_create(&CallLabel { code }).inc();
+    }
+
+    /// All of it in Prometheus' text form.
+    pub fn encode(&self) -> String {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).expect("a String takes all that is written");
+        page
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("connections", "Open connections", self.connections.clone());
+        r.register("accept_errors", "Failed accepts", self.accept_errors.clone());
+        r.register("connections_refused", "Closed before a call", self.refused.clone());
+        r.register("streams", "Open streams", self.streams.clone());
+        r.register("users_online", "Users with a session", self.users_online.clone());
+        r.register("rooms", "Rooms in memory", self.rooms.clone());
+        r.register("sends", "Commands that appended an entry", self.sends.clone());
+        r.register("deliveries", "Events handed to sessions", self.deliveries.clone());
+        r.register("frames_received", "Frames of clients", self.frames_received.clone());
+        r.register("catch_ups", "Slow readers caught up", self.catch_ups.clone());
+        r.register("answer_seconds", "From command to answer", self.answer_seconds.clone());
+        r.register("call_seconds", "Duration of unary calls", self.call_seconds.clone());
+        r.register("calls", "Calls by the code of their start", self.calls.clone());
+        r.register("errors", "Refusals by reason", self.errors.clone());
+        r.register("queue_depth", "What waits", self.queues.clone());
+        r.register("fsyncs", "fdatasyncs of the log", self.fsyncs.clone());
+        r.register("fsync_seconds", "Duration of an fdatasync", self.fsync_seconds.clone());
+        r.register("fsync_commands", "Commands an fdatasync answered", self.fsync_commands.clone());
+    }
+}
+
+/// `NotAMember` as `NOT_A_MEMBER`, which is its name in the contract.
+fn upper_snake(name: &str) -> String {
+    let mut upper = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !upper.is_empty() {
+            upper.push('_');
+        }
+        upper.push(letter.to_ascii_uppercase());
+    }
+    upper
+}
+
+/// 100 us to 26 s.
+fn latency() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 19))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_holds_what_was_counted() {
+        let metrics = Metrics::new();
+        metrics.sends.inc();
+        metrics.streams(StreamKind::Chat).inc();
+        metrics.refusal(Reason::NotAMember);
+        metrics.answer_seconds.observe(0.003);
+        let page = metrics.encode();
+        for line in [
+            "magpie_sends_total 1",
+            "magpie_streams{kind=\"Chat\"} 1",
+            "magpie_errors_total{reason=\"NOT_A_MEMBER\"} 1",
+            "magpie_answer_seconds_count 1",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
+}

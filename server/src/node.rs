@@ -1,0 +1,202 @@
+//! A running node: its parts put together, started in order, and let go in order.
+
+mod data_dir;
+mod error;
+mod http;
+mod parts;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use magpie_store::log::embedded::new_generation;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+
+pub use self::error::{StartError, exit};
+use self::parts::Parts;
+use crate::{
+    clock::Clock,
+    config::Config,
+    drain::Drain,
+    grpc::{self, health::Health},
+    listen::{self, Listener},
+    metrics::{Metrics, endpoint},
+};
+
+/// Starts nodes.
+#[derive(Debug)]
+pub struct Node;
+
+/// A node that runs. Dropping it leaves the node running; call [`NodeHandle::shutdown`].
+#[derive(Debug)]
+pub struct NodeHandle {
+    /// Where clients connect.
+    pub public: SocketAddr,
+    /// Where `/metrics` is served, if it is.
+    pub metrics: Option<SocketAddr>,
+    /// Whether the public port speaks TLS.
+    pub tls: bool,
+    drain: Drain,
+    done: JoinHandle<Result<(), Failed>>,
+}
+
+/// The node could not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the node cannot go on: {0}")]
+pub struct Failed(String);
+
+/// What every part of a node is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drain: Drain,
+}
+
+impl Node {
+    /// Starts a node. When it returns, clients can connect.
+    ///
+    /// # Errors
+    /// Why it could not start, and by [`StartError::exit_code`] what the process should say.
+    pub async fn start(config: Config) -> Result<NodeHandle, StartError> {
+        let drain = Drain::new(config.settings.drain_window.0);
+        let config = Arc::new(config);
+        let context = Context {
+            config: Arc::clone(&config),
+            clock: Clock::system(),
+            metrics: Arc::new(Metrics::new()),
+            drain: drain.clone(),
+        };
+        data_dir::prepare(&config.data_dir)?;
+        // Ports first: a second node on this machine fails before it touches anybody's data.
+        let listener = bind_public(&config)?;
+        let metrics_listener = bind_metrics(config.settings.metrics_listen.0).await?;
+        let parts = Parts::start(&context).await?;
+
+        let public = listener.address();
+        let tls = listener.is_tls();
+        let metrics = metrics_listener.as_ref().map(|(_, address)| *address);
+        if let Some((socket, _)) = metrics_listener {
+            let counted = Arc::clone(&context.metrics);
+            tokio::spawn(endpoint::serve(socket, counted, drain.clone()));
+        }
+        let router = router(&context, &parts).await;
+        let served = tokio::spawn(listener.run(router, context.metrics, drain.clone()));
+        let deadline = config.settings.drain_timeout.0;
+        let done = tokio::spawn(run(parts, served, drain.clone(), deadline));
+        Ok(NodeHandle { public, metrics, tls, drain, done })
+    }
+
+    /// Raises the generation of a data directory that no node uses, and returns the new one.
+    ///
+    /// # Errors
+    /// As for starting.
+    pub fn new_generation(config: &Config) -> Result<u64, StartError> {
+        Ok(new_generation(&config.data_dir.join(parts::LOG_DIR))?)
+    }
+}
+
+impl NodeHandle {
+    /// Begins to leave. Does nothing the second time.
+    pub fn shutdown(&self) {
+        self.drain.leave();
+    }
+
+    /// The stages of leaving, to follow them.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Waits until the node is gone and everything it accepted is stored.
+    ///
+    /// # Errors
+    /// Why it had to stop by itself.
+    pub async fn wait(self) -> Result<(), Failed> {
+        match self.done.await {
+            Ok(done) => done,
+            Err(error) => Err(Failed(format!("its main task ended: {error}"))),
+        }
+    }
+}
+
+fn bind_public(config: &Config) -> Result<Listener, StartError> {
+    let settings = &config.settings;
+    let options = listen::Options {
+        address: settings.listen,
+        insecure: settings.insecure_listen,
+        tls: settings.tls_cert.clone().zip(settings.tls_key.clone()),
+    };
+    let limits = Arc::new(config.limits.shell.clone());
+    Ok(Listener::bind(&options, limits)?)
+}
+
+async fn bind_metrics(
+    address: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = async {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound.await.map(Some).map_err(|source| StartError::Metrics { address, source })
+}
+
+async fn router(context: &Context, parts: &Parts) -> axum::Router {
+    let settings = &context.config.settings;
+    let options = grpc::Options {
+        reflection: settings.reflection,
+        origins: settings.cors_origins.clone(),
+    };
+    let health = Health::default();
+    let (services, authn) = parts.services();
+    let names = services.names().to_vec();
+    let limits = Arc::new(context.config.limits.shell.clone());
+    let metrics = &context.metrics;
+    let drain = &context.drain;
+    let calls =
+        services.into_router(authn, &options, &health, &limits, metrics, drain).await;
+    tokio::spawn(health.follow(names, drain.clone()));
+    http::router(calls, drain.clone())
+}
+
+/// Waits for the node's end, then lets go in the order in which nothing accepted is lost: sessions
+/// are told, then end, connections go away, and only then do those stop who store what came.
+async fn run(
+    parts: Parts,
+    served: JoinHandle<()>,
+    drain: Drain,
+    deadline: Duration,
+) -> Result<(), Failed> {
+    let failure = tokio::select! {
+        () = drain.begun() => None,
+        why = drain.failed() => Some(why),
+    };
+    if let Some(why) = failure {
+        tracing::error!(%why, "the node cannot go on");
+        drain.cut_now();
+        return Err(Failed(why));
+    }
+    tracing::info!("leaving: clients are told to go elsewhere");
+    let leave = async {
+        tokio::select! {
+            () = drain.sessions_gone() => {}
+            () = tokio::time::sleep(drain.window()) => {}
+        }
+        drain.close();
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the listener ended badly");
+        }
+    };
+    if timeout(deadline, leave).await.is_err() {
+        tracing::warn!("some connections did not end in time and are cut");
+    }
+    drain.cut_now();
+    parts.stop().await;
+    tracing::info!("left");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Why a node could not start, in one line each that says what to do, and the exit codes.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use magpie_store::{account::sqlite, log::embedded};
+
+use crate::{admin, auth, listen};
+
+/// Exit codes of the process, after sysexits.h; docs/operations.md lists them.
+pub mod exit {
+    /// A flag, variable or file is wrong.
+    pub const USAGE: u8 = 64;
+    /// The data is damaged, or a newer version wrote it.
+    pub const DATA: u8 = 65;
+    /// A port is taken, or no running node answers a command.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A fault of the program.
+    pub const SOFTWARE: u8 = 70;
+    /// The data directory cannot be created or written to.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// The disk failed.
+    pub const IO: u8 = 74;
+    /// Another process uses the data directory.
+    pub const IN_USE: u8 = 75;
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(
+        "cannot write to the data directory {}: choose another with --data-dir, or make it \
+         writable for this user",
+        path.display()
+    )]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The public port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// The operators' port cannot be had.
+    #[error("cannot serve metrics on {address}: choose another with --metrics-listen, or \"off\"")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The logs cannot be opened.
+    #[error(transparent)]
+    Log(#[from] embedded::OpenError),
+    /// The accounts cannot be opened.
+    #[error(transparent)]
+    Accounts(#[from] sqlite::OpenError),
+    /// The signing keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] auth::KeyError),
+    /// The operators' socket cannot be made.
+    #[error(transparent)]
+    Admin(#[from] admin::ServeError),
+    /// Another part could not start.
+    #[error("{what}")]
+    Part {
+        /// What could not be done, and what to do about it.
+        what: String,
+        /// What the process should exit with.
+        exit_code: u8,
+        /// Why.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl StartError {
+    /// What the process should exit with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::DataDir { .. } => exit::CANNOT_CREATE,
+            Self::Listen(error) => match error {
+                listen::Error::NotLoopback(_) | listen::Error::Tls { .. } => exit::USAGE,
+                listen::Error::InUse(_) | listen::Error::Denied(_) | listen::Error::Io { .. } => {
+                    exit::UNAVAILABLE
+                }
+            },
+            Self::Metrics { .. } => exit::UNAVAILABLE,
+            Self::Log(error) => of_log(error),
+            Self::Accounts(error) => match error {
+                sqlite::OpenError::Newer { .. } | sqlite::OpenError::Unusable { .. } => exit::DATA,
+                sqlite::OpenError::Exposed { .. } => exit::USAGE,
+                sqlite::OpenError::File { .. } => exit::CANNOT_CREATE,
+            },
+            Self::Keys(_) => exit::DATA,
+            Self::Admin(_) => exit::CANNOT_CREATE,
+            Self::Part { exit_code, .. } => *exit_code,
+        }
+    }
+}
+
+/// What the process should exit with when the logs cannot be opened.
+pub(crate) fn of_log(error: &embedded::OpenError) -> u8 {
+    match error {
+        embedded::OpenError::InUse { .. } => exit::IN_USE,
+        embedded::OpenError::Io { .. } => exit::IO,
+        // Newer, Absent, Missing, Damaged, and what later versions of the store may add.
+        _ => exit::DATA,
+    }
+}

@@ -1,0 +1,85 @@
+//! The parts that do the work, in the order in which they start and stop.
+
+use std::sync::Arc;
+
+use magpie_store::{
+    account::{AccountStore, sqlite::SqliteStore},
+    log::embedded::{Embedded, Options},
+};
+use tokio::task::JoinHandle;
+
+use super::{Context, StartError, exit};
+use crate::{
+    admin::Socket,
+    auth::Accounts,
+    grpc::{
+        Assembly,
+        api::{AuthServiceServer, UserServiceServer},
+        auth::Auth,
+        authn::AuthnLayer,
+        user::Users,
+    },
+};
+
+/// Where the logs lie in the data directory.
+pub(super) const LOG_DIR: &str = "log";
+
+/// The parts of a node.
+#[derive(Debug)]
+pub(super) struct Parts {
+    context: Context,
+    log: Arc<Embedded>,
+    accounts: Accounts,
+    admin: JoinHandle<()>,
+}
+
+impl Parts {
+    /// Starts all of them. The log store is first: its lock is the data directory's.
+    pub(super) async fn start(context: &Context) -> Result<Self, StartError> {
+        let directory = &context.config.data_dir;
+        let log = open_log(context).await?;
+        let store: Arc<dyn AccountStore> = Arc::new(SqliteStore::open(directory).await?);
+        let limits = context.config.limits.accounts.clone();
+        let accounts = Accounts::open(store, limits, context.clock.clone()).await?;
+        let socket = Socket::open(directory)?;
+        let drain = context.drain.clone();
+        let served = accounts.clone();
+        let admin = tokio::spawn(async move { socket.serve(served, drain.closing()).await });
+        Ok(Self { context: context.clone(), log, accounts, admin })
+    }
+
+    /// The services, and the layer that tells who calls them.
+    pub(super) fn services(&self) -> (Assembly, AuthnLayer) {
+        let advertise = self.context.config.settings.advertise.clone().unwrap_or_default();
+        let accounts = &self.accounts;
+        let mut services = Assembly::default();
+        services.add(AuthServiceServer::new(Auth::new(accounts.clone(), advertise)));
+        services.add(UserServiceServer::new(Users::new(accounts.clone())));
+        (services, AuthnLayer::new(accounts.authenticator(), self.context.clock.clone()))
+    }
+
+    /// Stops them once no call is left: what was accepted is stored when this returns.
+    pub(super) async fn stop(self) {
+        if let Err(error) = self.admin.await {
+            tracing::error!(%error, "the operators' socket ended badly");
+        }
+        let log = self.log;
+        // Closing waits for the disk, so it gets a thread that may.
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(log)).await {
+            tracing::error!(%error, "the log store ended badly");
+        }
+    }
+}
+
+async fn open_log(context: &Context) -> Result<Arc<Embedded>, StartError> {
+    let path = context.config.data_dir.join(LOG_DIR);
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, Options::default()));
+    match opened.await {
+        Ok(opened) => Ok(Arc::new(opened?)),
+        Err(error) => Err(StartError::Part {
+            what: "the log store could not be opened".to_owned(),
+            exit_code: exit::SOFTWARE,
+            source: Some(error.into()),
+        }),
+    }
+}
