@@ -1,0 +1,73 @@
+//! What an operator may do to a running node, over a Unix socket in the data directory that only
+//! the node's own user may open: one line of JSON there, one line back.
+
+mod client;
+mod server;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    client::{CallError, call},
+    server::{ServeError, Socket},
+};
+
+/// The socket's name in the data directory.
+pub const SOCKET_NAME: &str = "admin.sock";
+
+/// The longest line of either side. Bytes.
+const LINE_BYTES_MAX: u64 = 8 * 1024;
+/// How long one side waits for the other's line.
+const LINE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Operators at the same time; further ones wait for their turn.
+const CONNECTIONS_MAX: usize = 4;
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Gives a user another password and ends all of the user's devices.
+    ResetPassword {
+        /// In any case.
+        handle: String,
+        /// In the clear.
+        password: SecretString,
+    },
+    /// Disables a user and ends all of the user's devices.
+    DisableUser {
+        /// In any case.
+        handle: String,
+    },
+    /// Lets a disabled user log in again.
+    EnableUser {
+        /// In any case.
+        handle: String,
+    },
+    /// Lets people sign up.
+    OpenSignUp,
+    /// Lets nobody sign up.
+    CloseSignUp,
+}
+
+/// A [`Command`] as it goes over the socket: secrets do not serialize by accident elsewhere.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+enum Request {
+    ResetPassword { handle: String, password: String },
+    DisableUser { handle: String },
+    EnableUser { handle: String },
+    OpenSignUp,
+    CloseSignUp,
+}
+
+/// The node's answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+enum Answer {
+    Done,
+    Refused { message: String },
+}
+
+#[cfg(test)]
+mod tests;
