@@ -5,6 +5,7 @@ mod chat;
 mod devices;
 mod follow;
 mod history;
+mod members;
 mod message;
 mod presence;
 mod profile;
@@ -38,10 +39,10 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<()> {
         Command::Create(args) => room::create(app, args).await,
         Command::Direct { handle } => room::direct(app, &handle).await,
         Command::Rooms { long, unread } => room::list(app, long, unread).await,
-        Command::Members { room } => room::members(app, &room.room).await,
-        Command::Invite(args) => room::invite(app, args).await,
-        Command::Leave(args) => room::leave(app, args).await,
-        Command::Remove(args) => room::remove(app, args).await,
+        Command::Members { room } => members::list(app, &room.room).await,
+        Command::Invite(args) => members::invite(app, args).await,
+        Command::Leave(args) => members::leave(app, args).await,
+        Command::Remove(args) => members::remove(app, args).await,
         Command::Rename(args) => room::rename(app, args).await,
         Command::Send(args) => message::send(app, args).await,
         Command::Read { room, seq } => message::read(app, &room.room, seq).await,

@@ -91,12 +91,11 @@ pub(crate) async fn log_out(app: &App, local: bool) -> Result<()> {
         let answer = link::within(timeout(app), link.server(), link.api().log_out()).await;
         match answer {
             // The server knows this device no longer, so there is nothing to end.
-            Err(failure) if failure.exit() == Exit::NotLoggedIn => {}
-            Err(failure) if failure.exit() == Exit::Unreachable => {
+            Err(failure) if failure.exit() != Exit::NotLoggedIn => {
                 return Err(failure
                     .hint("to forget the credentials here all the same: `magpie logout --local`"));
             }
-            Ok(()) => {}
+            Ok(()) | Err(_) => {}
         }
     }
     let name = link.profile_name().to_owned();

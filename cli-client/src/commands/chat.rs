@@ -1,38 +1,32 @@
 //! `chat`: talks in one room, line by line.
 
+mod show;
 mod typed;
 
 use std::collections::{HashMap, HashSet};
 
 use magpie::{
-    client::{Draft, Events, MessageId, SendError, Session, SessionOptions},
-    v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence, RoomKind, RoomSummary},
+    client::{Draft, Events, MessageId, Session, SessionOptions},
+    v1::{RoomKind, RoomSummary},
 };
 use serde_json::json;
 
 use self::typed::Typed;
 use crate::{
     app::App,
-    clock,
     commands::{
         follow::{CLIENT, Follower, Item, seconds},
         history::{self, whole_command},
-        presence,
-        room::{all_members, room_names},
+        room::room_names,
     },
-    failure::{Exit, Failure, Result, reason_name},
-    json,
+    failure::{Exit, Failure, Result},
     link::{self, Link},
     names,
-    render::{self, Style},
     rooms::{self, Direct},
     stop,
     terminal::{self, Lines, Screen},
     text,
 };
-
-/// People whose presence `/who` asks for in one question.
-const BATCH_USERS_MAX: usize = 100;
 
 pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     let link = app.link()?;
@@ -220,172 +214,12 @@ impl Talk<'_> {
         Ok(())
     }
 
-    async fn outcome(
-        &mut self,
-        id: MessageId,
-        result: std::result::Result<magpie::client::Sent, SendError>,
-    ) -> Result<()> {
-        let Some(text) = self.unanswered.remove(&id) else {
-            return Ok(());
-        };
-        let error = match result {
-            // People see it when it comes back as an entry.
-            Ok(_) if !self.app.out.is_json() => return Ok(()),
-            Ok(sent) => {
-                let object = json!({
-                    "type": "sent",
-                    "room_id": sent.room_id.to_string(),
-                    "seq": sent.seq,
-                    "create_time": clock::rfc3339(sent.create_time.as_ref()),
-                    "client_message_id": id.to_string(),
-                });
-                return self.screen.show(&[object.to_string()]).await;
-            }
-            Err(error) => error,
-        };
-        self.refused = true;
-        let reason = match &error {
-            SendError::Refused(refusal) | SendError::Unknown(Some(refusal)) => {
-                reason_name(refusal.reason)
-            }
-            _ => "NOT_SENT",
-        };
-        if self.app.out.is_json() {
-            let failure = Failure::new(Exit::Refused, reason, error.to_string())
-                .detail("client_message_id", json!(id.to_string()));
-            crate::output::report(&failure, true);
-            return Ok(());
-        }
-        let shown = text::snippet(&text, 40);
-        let why = text::one_line(&error.to_string());
-        self.remark(&format!("NOT SENT: {shown} ({why})")).await
-    }
-
-    async fn entry(&mut self, entry: &Entry) -> Result<()> {
-        self.last_seq = entry.seq;
-        if self.app.out.is_json() {
-            let line = json::entry(entry, &self.follower.names).to_string();
-            self.screen.show(&[line]).await?;
-        } else {
-            let mut lines = Vec::new();
-            let day = self.app.clock.day(entry.create_time.as_ref());
-            if day != self.day {
-                lines.push(render::day_line(&day, self.app.out.paint()));
-                self.day = day;
-            }
-            let style = Style {
-                names: &self.follower.names,
-                clock: &self.app.clock,
-                paint: self.app.out.paint(),
-                room: None,
-                whole: &self.whole,
-            };
-            lines.extend(render::entry_lines(entry, style));
-            self.screen.show(&lines).await?;
-        }
-        self.session
-            .mark_delivered(entry.room_id, entry.seq)
-            .await
-            .ok();
-        self.mark_read().await;
-        Ok(())
-    }
-
-    async fn presence(&mut self, presences: &[Presence]) -> Result<()> {
-        for presence in presences {
-            if self.app.out.is_json() {
-                let object = json::presence(presence.user_id, Some(presence), &self.follower.names);
-                self.screen.show(&[object.to_string()]).await?;
-                continue;
-            }
-            let (state, status) = presence::said(Some(presence), &self.app.clock);
-            let name = self.follower.names.label(presence.user_id);
-            let said = match status.as_str() {
-                "" => format!("{name} is {state}"),
-                _ => format!("{name} is {state}: {status}"),
-            };
-            self.remark(&said).await?;
-        }
-        Ok(())
-    }
-
-    async fn who(&mut self) -> Result<Vec<String>> {
-        let members = all_members(self.link, self.room.room_id).await?;
-        let ids: Vec<i64> = members.iter().map(|member| member.user_id).collect();
-        self.follower
-            .names
-            .learn(self.link, ids.iter().copied())
-            .await?;
-        let mut presences = HashMap::new();
-        for batch in ids.chunks(BATCH_USERS_MAX) {
-            let request = GetPresenceRequest {
-                user_ids: batch.to_vec(),
-            };
-            let answer = self.link.read(|api| {
-                let request = request.clone();
-                async move { api.presence().get_presence(request).await }
-            });
-            let answer = answer.await?.presences.into_iter();
-            presences.extend(answer.map(|presence| (presence.user_id, presence)));
-        }
-        if self.app.out.is_json() {
-            let names = &self.follower.names;
-            let line = |id: &i64| json::presence(*id, presences.get(id), names).to_string();
-            return Ok(ids.iter().map(line).collect());
-        }
-        let paint = self.app.out.paint();
-        let line = |member: &Member| {
-            let (state, status) = match presences.get(&member.user_id) {
-                Some(presence) => presence::said(Some(presence), &self.app.clock),
-                None => Default::default(),
-            };
-            let owner = if member.role() == MemberRole::Owner {
-                " (owner)"
-            } else {
-                ""
-            };
-            let status = if status.is_empty() {
-                status
-            } else {
-                format!(": {status}")
-            };
-            let full = self.follower.names.full(member.user_id);
-            format!(
-                "  {}{owner} {}",
-                paint.bold(&full),
-                paint.dim(&format!("{state}{status}"))
-            )
-        };
-        Ok(members.iter().map(line).collect())
-    }
-
     /// What is on the screen has been read. A session that has ended says so by its last event.
     async fn mark_read(&self) {
         self.session
             .mark_read(self.room.room_id, self.last_seq)
             .await
             .ok();
-    }
-
-    /// A line of ours, told apart from what people say.
-    async fn remark(&self, line: &str) -> Result<()> {
-        if self.app.out.is_json() {
-            self.app.out.notice("remark", line);
-            return Ok(());
-        }
-        let line = self.app.out.paint().dim(&format!("-- {line}"));
-        self.screen.show(&[line]).await
-    }
-
-    /// Something about the connection.
-    async fn notice(&self, kind: &str, line: &str) -> Result<()> {
-        match (&self.screen, self.app.out.is_json()) {
-            (Screen::Above(_), false) => self.remark(line).await,
-            _ => {
-                self.app.out.notice(kind, line);
-                Ok(())
-            }
-        }
     }
 
     /// The end of the command: nothing that was typed is lost without a word.

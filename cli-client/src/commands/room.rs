@@ -1,16 +1,12 @@
-//! Rooms: making, listing, and who is in them.
+//! Rooms: making, listing and renaming them.
 
-use magpie::v1::{
-    CreateRoomRequest, InviteMembersRequest, InviteOutcome, InviteResult, LeaveRoomRequest,
-    ListMembersRequest, Member, MemberRole, RemoveMemberRequest, RoomSummary, UpdateRoomRequest,
-    entry::Body,
-};
+use magpie::v1::{CreateRoomRequest, RoomSummary, UpdateRoomRequest, entry::Body};
 use serde_json::json;
 
 use crate::{
     app::App,
-    args::{Create, Invite, Leave, Remove, Rename, Retry},
-    failure::{Exit, Failure, Result},
+    args::{Create, Rename, Retry},
+    failure::Result,
     json,
     link::Link,
     names::{self, Names},
@@ -21,8 +17,6 @@ use crate::{
     text,
 };
 
-/// Members in one page, by the contract.
-const PAGE_MEMBERS_MAX: i32 = 200;
 /// Columns of the last message in the list of rooms.
 const LAST_COLUMNS_MAX: usize = 48;
 /// Columns of a title in the list of rooms.
@@ -105,153 +99,6 @@ pub(crate) async fn list(app: &App, long: bool, unread: bool) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn members(app: &App, room: &str) -> Result<()> {
-    let link = app.link()?;
-    let room = rooms::resolve(&link, room, Direct::Find).await?;
-    let members = all_members(&link, room.room_id).await?;
-    let mut names = Names::default();
-    names
-        .learn(&link, members.iter().map(|member| member.user_id))
-        .await?;
-    if app.out.is_json() {
-        for member in &members {
-            app.out
-                .line(&json::member(room.room_id, member, &names).to_string())?;
-        }
-        return Ok(());
-    }
-    let mut table = Table::new(app.out.paint(), &["HANDLE", "NAME", ""]);
-    for member in &members {
-        let owner = if member.role() == MemberRole::Owner {
-            "owner"
-        } else {
-            ""
-        };
-        table.row([
-            (names.handle(member.user_id), Paint::bold as _),
-            (names.name(member.user_id), Paint::plain),
-            (owner.to_owned(), Paint::dim),
-        ]);
-    }
-    for line in table.lines() {
-        app.out.line(&line)?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn invite(app: &App, args: Invite) -> Result<()> {
-    let link = app.link()?;
-    let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
-    let id = command_id(&args.retry, Some(&room));
-    let request = InviteMembersRequest {
-        client_message_id: id.bytes(),
-        room_id: room.room_id,
-        handles: args.handles,
-        after_seq: id.after_seq,
-    };
-    let answer = link
-        .command(id, args.retry.id.is_some(), |api| {
-            let request = request.clone();
-            async move { api.rooms().invite_members(request).await }
-        })
-        .await?;
-    for result in &answer.results {
-        app.out.say(
-            || invited(result, &text::one_line(&room.title)),
-            || {
-                json!({
-                    "type": "invitation",
-                    "room_id": room.room_id.to_string(),
-                    "handle": result.handle,
-                    "user_id": (result.user_id > 0).then(|| result.user_id.to_string()),
-                    "outcome": json::invite_outcome(result.outcome()),
-                    "seq": (result.outcome() == InviteOutcome::Added).then_some(answer.seq),
-                })
-            },
-        )?;
-    }
-    let is_in = |result: &&InviteResult| {
-        matches!(
-            result.outcome(),
-            InviteOutcome::Added | InviteOutcome::AlreadyMember
-        )
-    };
-    let (all, done) = (
-        answer.results.len(),
-        answer.results.iter().filter(is_in).count(),
-    );
-    if done == all {
-        return Ok(());
-    }
-    let exit = if done == 0 {
-        Exit::Refused
-    } else {
-        Exit::Partly
-    };
-    Err(Failure::new(
-        exit,
-        "NOT_ALL_INVITED",
-        format!("{} of {all} could not be added", all - done),
-    ))
-}
-
-pub(crate) async fn leave(app: &App, args: Leave) -> Result<()> {
-    let link = app.link()?;
-    let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
-    let id = command_id(&args.retry, Some(&room));
-    let request = LeaveRoomRequest {
-        client_message_id: id.bytes(),
-        room_id: room.room_id,
-        after_seq: id.after_seq,
-    };
-    let answer = link
-        .command(id, args.retry.id.is_some(), |api| {
-            let request = request.clone();
-            async move { api.rooms().leave_room(request).await }
-        })
-        .await?;
-    app.out.say(
-        || format!("You left {}.", text::one_line(&room.title)),
-        || json!({"type": "left", "room_id": room.room_id.to_string(), "seq": answer.seq}),
-    )
-}
-
-pub(crate) async fn remove(app: &App, args: Remove) -> Result<()> {
-    let link = app.link()?;
-    let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
-    let user = rooms::find_user(&link, &args.handle).await?;
-    let id = command_id(&args.retry, Some(&room));
-    let request = RemoveMemberRequest {
-        client_message_id: id.bytes(),
-        room_id: room.room_id,
-        user_id: user.user_id,
-        after_seq: id.after_seq,
-    };
-    let answer = link
-        .command(id, args.retry.id.is_some(), |api| {
-            let request = request.clone();
-            async move { api.rooms().remove_member(request).await }
-        })
-        .await?;
-    app.out.say(
-        || {
-            format!(
-                "Removed @{} from {}.",
-                user.handle,
-                text::one_line(&room.title)
-            )
-        },
-        || {
-            json!({
-                "type": "removed",
-                "room_id": room.room_id.to_string(),
-                "user_id": user.user_id.to_string(),
-                "seq": answer.seq,
-            })
-        },
-    )
-}
-
 pub(crate) async fn rename(app: &App, args: Rename) -> Result<()> {
     let link = app.link()?;
     let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
@@ -294,30 +141,6 @@ pub(crate) fn command_id(retry: &Retry, room: Option<&RoomSummary>) -> RetryId {
         .unwrap_or_else(|| RetryId::fresh(room.map(|room| room.head_seq)))
 }
 
-/// All present members of a room.
-pub(crate) async fn all_members(link: &Link, room_id: i64) -> Result<Vec<Member>> {
-    let mut members = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListMembersRequest {
-            room_id,
-            page_size: PAGE_MEMBERS_MAX,
-            page_token,
-        };
-        let page = link
-            .read(|api| {
-                let request = request.clone();
-                async move { api.rooms().list_members(request).await }
-            })
-            .await?;
-        members.extend(page.members);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(members);
-        }
-    }
-}
-
 /// The names that these rooms' summaries need.
 pub(crate) async fn room_names(link: &Link, rooms: &[RoomSummary]) -> Result<Names> {
     let mut names = Names::default();
@@ -325,17 +148,6 @@ pub(crate) async fn room_names(link: &Link, rooms: &[RoomSummary]) -> Result<Nam
         .learn(link, rooms.iter().flat_map(names::in_room))
         .await?;
     Ok(names)
-}
-
-fn invited(result: &InviteResult, title: &str) -> String {
-    let handle = text::one_line(&result.handle);
-    match result.outcome() {
-        InviteOutcome::Added => format!("@{handle} is in {title} now."),
-        InviteOutcome::AlreadyMember => format!("@{handle} was in {title} already."),
-        InviteOutcome::UserNotFound => format!("@{handle}: nobody has this handle."),
-        InviteOutcome::TooManyRooms => format!("@{handle} is in as many rooms as one may be."),
-        InviteOutcome::Unspecified => format!("@{handle}: no outcome that this version knows."),
-    }
 }
 
 fn last_time(room: &RoomSummary) -> (i64, i32) {
@@ -419,22 +231,5 @@ mod tests {
         assert_eq!(unread(&room(0)), "");
         assert_eq!(unread(&room(999)), "999");
         assert_eq!(unread(&room(1000)), "999+");
-    }
-
-    #[test]
-    fn each_outcome_of_an_invitation_has_its_words() {
-        let said = |outcome: InviteOutcome| {
-            let result = InviteResult {
-                handle: "bob".to_owned(),
-                outcome: outcome.into(),
-                user_id: 2,
-            };
-            invited(&result, "Tea")
-        };
-        assert_eq!(said(InviteOutcome::Added), "@bob is in Tea now.");
-        assert_eq!(
-            said(InviteOutcome::UserNotFound),
-            "@bob: nobody has this handle."
-        );
     }
 }
