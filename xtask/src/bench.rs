@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: the benchmarks, built for speed, beside the node they measure.
 
-use anyhow::Result;
+use std::env;
+
+use anyhow::{Context, Result};
 
 use crate::{run, workspace::Workspace};
 
@@ -17,7 +19,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     ]);
     run::show(&mut build)?;
     let release = workspace.target().join("release");
-    let mut bench = run::command(release.join("magpie-bench"), workspace.root());
+    // Paths among the arguments are meant from where the person is.
+    let here = env::current_dir().context("there is no current folder")?;
+    let mut bench = run::command(release.join("magpie-bench"), &here);
     bench
         .env("MAGPIE_SERVER_BIN", release.join("magpie-server"))
         .args(arguments);
