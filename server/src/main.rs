@@ -104,11 +104,12 @@ async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
 fn greeting(node: &NodeHandle, data_dir: &std::path::Path) -> String {
     let scheme = if node.tls { "https" } else { "http" };
     let address = format!("{scheme}://{}", node.public);
+    // Signing up keeps the address, so only that has to name it.
     let server = match address.as_str() {
         "http://127.0.0.1:7400" => String::new(),
         _ => format!(" --server {address}"),
     };
-    let magpie = format!("cargo run --release -p magpie-cli --{server}");
+    let magpie = "cargo run --release -p magpie-cli --";
     let metrics = match node.metrics {
         Some(address) => format!("Metrics are on http://{address}/metrics\n"),
         None => String::new(),
@@ -116,9 +117,9 @@ fn greeting(node: &NodeHandle, data_dir: &std::path::Path) -> String {
     format!(
         "Magpie listens on {address}\n{metrics}Data is kept in {}\n\n\
          In another terminal, type next:\n\
-         \x20 {magpie} signup alice\n\
-         \x20 {magpie} create \"Tea room\"\n\
-         \x20 {magpie} chat \"Tea room\"\n\n\
+         \x20 {magpie} signup alice{server}\n\
+         \x20 {magpie} create tea\n\
+         \x20 {magpie} chat tea\n\n\
          Ctrl-C stops the node.\n",
         data_dir.display()
     )
