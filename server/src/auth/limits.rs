@@ -12,6 +12,9 @@ pub(crate) const REVOCATIONS_UNSEEN_MAX: usize = 1_024;
 /// Revoked devices that are remembered, each for as long as an access token lasts.
 pub(crate) const REVOCATIONS_MAX: usize = 1_000_000;
 
+/// Revoked devices below which nobody looks for those that can be forgotten.
+pub(crate) const REVOCATIONS_LOOK_MIN: usize = 1_024;
+
 /// The longest password, in characters. A longer one was never accepted.
 pub(crate) const PASSWORD_CHARACTERS_MAX: usize = 128;
 

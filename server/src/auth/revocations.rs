@@ -11,7 +11,7 @@ use magpie_core::{ids::DeviceId, time::Timestamp};
 use magpie_store::account::{AccountStore, Error};
 use tokio::sync::broadcast;
 
-use super::limits::{REVOCATIONS_MAX, REVOCATIONS_UNSEEN_MAX};
+use super::limits::{REVOCATIONS_LOOK_MIN, REVOCATIONS_MAX, REVOCATIONS_UNSEEN_MAX};
 
 /// The devices that were revoked within the life of an access token. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,11 +21,19 @@ pub struct Revocations {
 
 #[derive(Debug)]
 struct Inner {
-    /// When each was revoked. Read with every call, so not behind an async lock.
-    devices: RwLock<HashMap<DeviceId, Timestamp>>,
+    /// Read with every call, so not behind an async lock.
+    recent: RwLock<Recent>,
     news: broadcast::Sender<DeviceId>,
     /// How long an access token lasts: after that a revoked device has none.
     memory: Duration,
+}
+
+#[derive(Debug)]
+struct Recent {
+    /// When each was revoked.
+    devices: HashMap<DeviceId, Timestamp>,
+    /// The number at which to look for those that are forgotten.
+    look_at: usize,
 }
 
 impl Revocations {
@@ -34,7 +42,10 @@ impl Revocations {
         let (news, _) = broadcast::channel(REVOCATIONS_UNSEEN_MAX);
         Self {
             inner: Arc::new(Inner {
-                devices: RwLock::default(),
+                recent: RwLock::new(Recent {
+                    devices: HashMap::new(),
+                    look_at: REVOCATIONS_LOOK_MIN,
+                }),
                 news,
                 memory,
             }),
@@ -50,7 +61,7 @@ impl Revocations {
         let revocations = Self::new(memory);
         let since = earlier(now, memory);
         let revoked = store.revoked_since(since).await?;
-        revocations.devices_mut(|devices| devices.extend(revoked));
+        revocations.change(|recent| recent.devices.extend(revoked));
         Ok(revocations)
     }
 
@@ -58,11 +69,9 @@ impl Revocations {
     /// it.
     pub fn add(&self, revoked: impl IntoIterator<Item = DeviceId>, now: Timestamp) {
         for device in revoked {
-            self.devices_mut(|devices| {
-                if devices.len() >= REVOCATIONS_MAX {
-                    forget(devices, earlier(now, self.inner.memory));
-                }
-                devices.insert(device, now);
+            self.change(|recent| {
+                recent.devices.insert(device, now);
+                recent.forget(earlier(now, self.inner.memory));
             });
             // Nobody listens before the first stream.
             drop(self.inner.news.send(device));
@@ -71,12 +80,9 @@ impl Revocations {
 
     /// Whether a device was revoked of late.
     pub fn is_revoked(&self, device: DeviceId) -> bool {
-        let devices = self
-            .inner
-            .devices
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        devices.contains_key(&device)
+        let recent = self.inner.recent.read();
+        let recent = recent.unwrap_or_else(PoisonError::into_inner);
+        recent.devices.contains_key(&device)
     }
 
     /// Each device that is revoked from now on. Subscribe before asking [`Self::is_revoked`], so
@@ -85,27 +91,30 @@ impl Revocations {
         self.inner.news.subscribe()
     }
 
-    fn devices_mut(&self, change: impl FnOnce(&mut HashMap<DeviceId, Timestamp>)) {
-        // The map is whole after each change, so a panic elsewhere does not spoil it.
-        let mut devices = self
-            .inner
-            .devices
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        change(&mut devices);
+    fn change(&self, change: impl FnOnce(&mut Recent)) {
+        // It is whole after each change, so a panic elsewhere does not spoil it.
+        let recent = self.inner.recent.write();
+        change(&mut recent.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// Forgets those whose tokens have expired; if they are too many all the same, the older half.
-fn forget(devices: &mut HashMap<DeviceId, Timestamp>, expired: Timestamp) {
-    devices.retain(|_, revoked| *revoked >= expired);
-    if devices.len() >= REVOCATIONS_MAX {
-        let mut times: Vec<_> = devices.values().copied().collect();
-        let middle = times.len() / 2;
-        let (_, median, _) = times.select_nth_unstable(middle);
-        let median = *median;
-        devices.retain(|_, revoked| *revoked > median);
-        tracing::warn!("so many devices were revoked that older revocations were forgotten early");
+impl Recent {
+    /// Forgets those whose tokens have expired; if they are too many all the same, the older half.
+    /// Looks only when they have doubled since the last look.
+    fn forget(&mut self, expired: Timestamp) {
+        if self.devices.len() < self.look_at {
+            return;
+        }
+        self.devices.retain(|_, revoked| *revoked >= expired);
+        if self.devices.len() >= REVOCATIONS_MAX {
+            let mut times: Vec<_> = self.devices.values().copied().collect();
+            let middle = times.len() / 2;
+            let (_, median, _) = times.select_nth_unstable(middle);
+            let median = *median;
+            self.devices.retain(|_, revoked| *revoked > median);
+            tracing::warn!("so many devices were revoked that older ones were forgotten early");
+        }
+        self.look_at = (2 * self.devices.len()).clamp(REVOCATIONS_LOOK_MIN, REVOCATIONS_MAX);
     }
 }
 
@@ -135,12 +144,13 @@ mod tests {
 
     #[test]
     fn those_whose_tokens_expired_are_forgotten() {
-        let mut devices = (1..=10)
-            .map(|n| (device(n), Timestamp(n.unsigned_abs())))
-            .collect();
-        forget(&mut devices, Timestamp(8));
-        let mut left: Vec<_> = devices.keys().copied().collect();
-        left.sort();
-        assert_eq!(left, [device(8), device(9), device(10)]);
+        let revocations = Revocations::new(Duration::from_millis(100));
+        for number in 1..=10_000 {
+            revocations.add([device(number)], Timestamp(number.unsigned_abs()));
+        }
+        assert!(revocations.is_revoked(device(9_901)));
+        assert!(!revocations.is_revoked(device(5_000)));
+        let recent = revocations.inner.recent.read().expect("nothing panicked");
+        assert!(recent.devices.len() <= REVOCATIONS_LOOK_MIN);
     }
 }

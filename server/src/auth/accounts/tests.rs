@@ -130,6 +130,7 @@ async fn a_new_account_can_call_and_be_logged_in_to() {
         ("ann", "ann")
     );
 
+    world.pass(1);
     let second = world
         .log_in("ANN", PASSWORD)
         .await
