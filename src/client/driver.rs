@@ -173,10 +173,7 @@ impl Driver {
     }
 
     /// Waits for whatever comes first.
-    async fn wait<T>(
-        &mut self,
-        tokens: &mut Option<tokio::sync::watch::Receiver<T>>,
-    ) -> Wake {
+    async fn wait<T>(&mut self, tokens: &mut Option<tokio::sync::watch::Receiver<T>>) -> Wake {
         let due = self.due();
         let reads = self.machine.wants_frames();
         let drained = self.machine.is_drained();
@@ -494,7 +491,10 @@ impl Driver {
                 page_size: 0,
             };
             let answer = api.messages().list_entries(request).await;
-            (ask, answer.map(tonic::Response::into_inner).map_err(Error::from))
+            (
+                ask,
+                answer.map(tonic::Response::into_inner).map_err(Error::from),
+            )
         });
     }
 

@@ -79,7 +79,10 @@ impl Fake {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = tokio::spawn(async move {
             let routes = Server::builder().add_routes(Routes::from(router));
-            routes.serve_with_incoming(incoming).await.expect("a server");
+            routes
+                .serve_with_incoming(incoming)
+                .await
+                .expect("a server");
         });
         Self {
             state,
@@ -220,7 +223,10 @@ impl State {
         match request.metadata().get("authorization") {
             Some(token) if *token == *expected => Ok(()),
             Some(_) => Err(status(Code::Unauthenticated, &error(Reason::TokenExpired))),
-            None => Err(status(Code::Unauthenticated, &error(Reason::Unauthenticated))),
+            None => Err(status(
+                Code::Unauthenticated,
+                &error(Reason::Unauthenticated),
+            )),
         }
     }
 }

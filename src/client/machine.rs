@@ -19,7 +19,9 @@ use crate::{
         backoff::{Backoff, Profile},
         error::Error,
         event::{Event, SendError},
-        limits::{EVENTS_QUEUED_MAX, SEND_RETRY_MAX, TYPING_INTERVAL, TYPING_ROOMS_MAX, WATCH_USERS_MAX},
+        limits::{
+            EVENTS_QUEUED_MAX, SEND_RETRY_MAX, TYPING_INTERVAL, TYPING_ROOMS_MAX, WATCH_USERS_MAX,
+        },
         marks::{Kind, Marks},
         outgoing::{Outcome, Outgoing},
         pending::PendingSend,
@@ -234,7 +236,8 @@ impl Machine {
         };
         let step = Step::None;
         // Nothing comes after Ended.
-        let at = self.out.len() - usize::from(matches!(self.link, Link::Ended) && !self.out.is_empty());
+        let at =
+            self.out.len() - usize::from(matches!(self.link, Link::Ended) && !self.out.is_empty());
         self.out.insert(at, Delivery { event, step });
     }
 

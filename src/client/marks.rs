@@ -122,12 +122,7 @@ impl Marks {
     }
 
     /// A mark is stored at `seq`. Returns its room.
-    pub(crate) fn handle_stored(
-        &mut self,
-        request_id: u64,
-        seq: i64,
-        now: Instant,
-    ) -> Option<i64> {
+    pub(crate) fn handle_stored(&mut self, request_id: u64, seq: i64, now: Instant) -> Option<i64> {
         let key = self.in_flight.remove(&request_id)?;
         if let Some(mark) = self.wanted.get_mut(&key) {
             mark.in_flight = false;

@@ -162,7 +162,15 @@ impl Outgoing {
             return;
         };
         if refusal.is_retriable() {
-            let wait = refusal.retry_after.unwrap_or(SEND_RETRY_DEFAULT);
+            // Behind an earlier one there is nothing more to wait for than that.
+            let behind =
+                refusal.reason == Reason::EarlierSendRefused && !self.is_oldest(room_id, id);
+            let otherwise = if behind {
+                Duration::ZERO
+            } else {
+                SEND_RETRY_DEFAULT
+            };
+            let wait = refusal.retry_after.unwrap_or(otherwise);
             self.retry(room_id, id, refusal.effect, now + wait);
             return;
         }
@@ -274,6 +282,14 @@ impl Outgoing {
         Some((room_id, id))
     }
 
+    fn is_oldest(&self, room_id: i64, id: MessageId) -> bool {
+        let oldest = self
+            .queues
+            .get(&room_id)
+            .and_then(|queue| queue.sends.front());
+        oldest.is_some_and(|item| item.pending.draft.client_message_id == id)
+    }
+
     fn item(&mut self, room_id: i64, id: MessageId) -> Option<&mut Item> {
         let sends = &mut self.queues.get_mut(&room_id)?.sends;
         let is_it = |item: &&mut Item| item.pending.draft.client_message_id == id;
@@ -285,7 +301,11 @@ impl Outgoing {
             return;
         };
         let is_it = |item: &Item| item.pending.draft.client_message_id == id;
-        let Some(item) = queue.sends.iter().position(is_it).and_then(|at| queue.sends.remove(at))
+        let Some(item) = queue
+            .sends
+            .iter()
+            .position(is_it)
+            .and_then(|at| queue.sends.remove(at))
         else {
             return;
         };

@@ -52,7 +52,13 @@ impl Progress {
             rooms: state
                 .cursors
                 .iter()
-                .map(|&RoomCursor { room_id, seq, read_seq }| (room_id, Position { seq, read_seq }))
+                .map(
+                    |&RoomCursor {
+                         room_id,
+                         seq,
+                         read_seq,
+                     }| (room_id, Position { seq, read_seq }),
+                )
                 .collect(),
             user_id: 0,
         }

@@ -38,6 +38,8 @@ pub(crate) struct Rooms {
     held: usize,
     asked: usize,
     stream: u64,
+    /// What comes now is live.
+    caught_up: bool,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,7 @@ impl Rooms {
         self.waiting.clear();
         self.held = 0;
         self.asked = 0;
+        self.caught_up = false;
         for room in self.rooms.values_mut() {
             room.held = BTreeMap::new();
             room.wanted = 0;
@@ -130,6 +133,7 @@ impl Rooms {
 
     /// Whatever the stream has not spoken of was at its head.
     pub(crate) fn handle_caught_up(&mut self, now: Instant) {
+        self.caught_up = true;
         for (&room_id, room) in &mut self.rooms {
             if room.liveness == Liveness::Unknown {
                 room.liveness = Liveness::Live;
@@ -149,6 +153,9 @@ impl Rooms {
         let (room_id, seq) = (entry.room_id, entry.seq);
         let room = Self::room(&mut self.rooms, room_id)?;
         room.head = room.head.max(seq);
+        if self.caught_up && room.liveness == Liveness::Unknown {
+            room.liveness = Liveness::Live;
+        }
         if seq <= room.cursor {
             return Ok(());
         }

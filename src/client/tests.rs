@@ -7,13 +7,9 @@ use tokio::time::timeout;
 use crate::{
     client::{
         Draft, Error, Event, Events, MemoryStore, Profile, SendError, Session, SessionOptions,
-        Target, fake,
-        fake::Fake,
-        limits::EVENTS_QUEUED_MAX,
+        Target, fake, fake::Fake, limits::EVENTS_QUEUED_MAX,
     },
-    v1::{
-        self, Credentials, ListEntriesRequest, Reason, ReconnectAdvice, State, entry::Body,
-    },
+    v1::{self, Credentials, ListEntriesRequest, Reason, ReconnectAdvice, State, entry::Body},
 };
 
 const ROOM: i64 = 7;
@@ -40,7 +36,10 @@ async fn until<T>(events: &mut Events, mut wanted: impl FnMut(Event) -> Option<T
 }
 
 async fn caught_up(events: &mut Events) {
-    until(events, |event| matches!(event, Event::CaughtUp).then_some(())).await;
+    until(events, |event| {
+        matches!(event, Event::CaughtUp).then_some(())
+    })
+    .await;
 }
 
 /// Takes events until the entry `seq`; returns the seqs of all entries on the way.
@@ -137,7 +136,9 @@ async fn final_refusal_reaches_the_sender_and_stops_nothing() {
     fake.state().refusals = vec![fake::error(Reason::InvalidField)];
     let (session, _events) = Session::open(&fake.api(), fast());
     let refused = session.send(ROOM, "").await.expect_err("refused");
-    assert!(matches!(refused, SendError::Refused(refusal) if refusal.reason == Reason::InvalidField));
+    assert!(
+        matches!(refused, SendError::Refused(refusal) if refusal.reason == Reason::InvalidField)
+    );
     assert!(session.send(ROOM, "next").await.is_ok());
     assert!(session.pending().await.is_empty());
 }
@@ -368,7 +369,10 @@ async fn unreachable_server_is_tried_again() {
             other => panic!("{other:?}"),
         }
     }
-    session.post(Draft::new(ROOM, "kept")).await.expect("queued");
+    session
+        .post(Draft::new(ROOM, "kept"))
+        .await
+        .expect("queued");
     session.bye().await;
     assert_eq!(session.pending().await.len(), 1);
 }

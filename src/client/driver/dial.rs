@@ -108,9 +108,13 @@ async fn start(
         .map_err(|_| Error::Protocol("an access token that is no header value"))?;
     bearer.set_sensitive(true);
     request.metadata_mut().insert("authorization", bearer);
-    let mut answers = ChatServiceClient::new(channel).chat(request).await?.into_inner();
+    let mut answers = ChatServiceClient::new(channel)
+        .chat(request)
+        .await?
+        .into_inner();
     let first = answers.message().await?;
-    let first = first.ok_or_else(|| Error::Transport("the stream ended before it began".to_owned()))?;
+    let first =
+        first.ok_or_else(|| Error::Transport("the stream ended before it began".to_owned()))?;
     let stream = Stream {
         number,
         frames,

@@ -116,7 +116,11 @@ impl State {
     fn send(&mut self, request: &SendMessageRequest) -> Option<Frame> {
         self.sends.push(request.clone());
         let id = &request.client_message_id;
-        if self.guards.get(&request.room_id).is_some_and(|guard| guard != id) {
+        if self
+            .guards
+            .get(&request.room_id)
+            .is_some_and(|guard| guard != id)
+        {
             return Some(Frame::Error(super::error(Reason::EarlierSendRefused)));
         }
         self.guards.remove(&request.room_id);

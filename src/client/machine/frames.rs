@@ -163,9 +163,11 @@ impl Machine {
         let rooms = &self.rooms;
         if self.outgoing.in_flight() < sends_max
             && unanswered < unanswered_max
-            && let Some(sent) = self.outgoing.poll(request_id, now, frame_bytes_max, |room_id| {
-                rooms.head(room_id)
-            })
+            && let Some(sent) = self
+                .outgoing
+                .poll(request_id, now, frame_bytes_max, |room_id| {
+                    rooms.head(room_id)
+                })
         {
             self.next_request_id = request_id;
             let frame = client_frame::Frame::SendMessage(sent.request);

@@ -133,7 +133,11 @@ impl Machine {
                 let error = closing.error.clone().unwrap_or_default();
                 self.dial_failed(Error::from(error), verdict::of_closing(&closing), now);
             }
-            _ => self.handle_lost(number, Error::Protocol("another first frame than Welcome"), now),
+            _ => self.handle_lost(
+                number,
+                Error::Protocol("another first frame than Welcome"),
+                now,
+            ),
         }
     }
 
@@ -282,7 +286,9 @@ impl Machine {
     }
 
     pub(super) fn handle_draining(&mut self, draining: Draining, now: Instant) {
-        let window = draining.reconnect_window.and_then(|w| Duration::try_from(w).ok());
+        let window = draining
+            .reconnect_window
+            .and_then(|w| Duration::try_from(w).ok());
         let window = window.unwrap_or_default().min(DRAIN_WINDOW_MAX);
         let wait = window.mul_f64(self.rng.random::<f64>());
         self.alternatives = draining.alternative_addresses;
