@@ -183,13 +183,17 @@ impl Rooms {
     pub(crate) fn handle_sync(
         &mut self,
         sync: RoomSync,
+        user_id: i64,
         now: Instant,
         out: &mut VecDeque<Delivery>,
     ) -> Result<(), Error> {
         let summary = sync.summary.unwrap_or_default();
         let room_id = summary.room_id;
         let room = Self::room(&mut self.rooms, room_id)?;
-        let first = room.liveness == Liveness::Unknown;
+        let joins = sync
+            .entries
+            .first()
+            .is_some_and(|entry| is_join_of(entry, user_id));
         room.liveness = match sync.live {
             true => Liveness::Live,
             false => Liveness::Former,
@@ -206,7 +210,7 @@ impl Rooms {
         });
         if sync.stale {
             Self::jump(room_id, room, sync.through_seq, out);
-        } else if sync.after_seq > room.cursor && (!first || room.wanted > room.cursor) {
+        } else if sync.after_seq > room.cursor && sync.live && !joins {
             // It does not join on to what was handed out: fill the gap first.
             room.wanted = room.wanted.max(sync.through_seq);
             for entry in sync.entries {

@@ -54,7 +54,10 @@ impl Machine {
                 let step = Step::Revision(changed.account_revision);
                 self.emit(Event::AccountChanged(changed), step);
             }
-            Frame::RoomSync(sync) => self.rooms.handle_sync(sync, now, &mut self.out)?,
+            Frame::RoomSync(sync) => {
+                let out = &mut self.out;
+                self.rooms.handle_sync(sync, self.user_id, now, out)?;
+            }
             Frame::CaughtUp(v1::CaughtUp {}) => {
                 self.rooms.handle_caught_up(now);
                 self.emit(Event::CaughtUp, Step::None);
