@@ -179,13 +179,14 @@ pub(crate) fn profile_name(input: &str) -> std::result::Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::failure::Exit;
 
-    pub(super) fn profile(handle: &str) -> Profile {
+    /// Somebody on a server where nobody listens.
+    pub(crate) fn profile(handle: &str) -> Profile {
         Profile::new(
-            "http://127.0.0.1:7400",
+            "http://127.0.0.1:1",
             handle,
             v1::Credentials {
                 user_id: 7,

@@ -219,7 +219,159 @@ pub(crate) fn seconds(wait: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use magpie::{
+        client::RoomUpdate,
+        v1::{MemberRole, RoomKind},
+    };
+
     use super::*;
+    use crate::{
+        args::Cli,
+        credentials::{Store, tests::profile},
+        names::tests::names,
+    };
+
+    const TEA: i64 = 7;
+
+    /// A link to where nobody listens: what is known needs no call.
+    fn link() -> (tempfile::TempDir, Link) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("magpie"));
+        store
+            .update(|profiles| profiles.insert("anna", profile("anna")))
+            .unwrap();
+        let cli = Cli::try_parse_from(["magpie", "rooms"]).unwrap();
+        let link = Link::open(&cli.global, &store).unwrap();
+        (dir, link)
+    }
+
+    fn room(room_id: i64, head_seq: i64, joined_seq: i64) -> RoomSummary {
+        RoomSummary {
+            room_id,
+            kind: RoomKind::Group.into(),
+            title: "Tea".to_owned(),
+            role: MemberRole::Member.into(),
+            head_seq,
+            joined_seq,
+            ..RoomSummary::default()
+        }
+    }
+
+    fn follower<'a>(link: &'a Link, wanted: Option<&[i64]>) -> Follower<'a> {
+        let wanted = wanted.map(|ids| ids.iter().copied().collect());
+        let mut follower = Follower::new(link, wanted, names(&[(1, "anna", "Anna")]));
+        follower.start(&room(TEA, 10, 1), 10);
+        follower
+    }
+
+    fn entry(room_id: i64, seq: i64) -> Event {
+        Event::Entry(Box::new(Entry {
+            room_id,
+            seq,
+            actor_user_id: 1,
+            ..Entry::default()
+        }))
+    }
+
+    fn updated(summary: RoomSummary) -> Event {
+        let live = true;
+        Event::RoomUpdated(Box::new(RoomUpdate { summary, live }))
+    }
+
+    async fn seqs(
+        follower: &mut Follower<'_>,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Vec<i64> {
+        let mut seqs = Vec::new();
+        for event in events {
+            for item in follower.take(event).await.unwrap() {
+                if let Item::Entry(entry) = item {
+                    seqs.push(entry.seq);
+                }
+            }
+        }
+        seqs
+    }
+
+    #[tokio::test]
+    async fn what_the_reader_has_is_not_shown_again() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, None);
+        let events = [
+            entry(TEA, 9),
+            entry(TEA, 10),
+            entry(TEA, 11),
+            entry(TEA, 11),
+            entry(TEA, 12),
+        ];
+        assert_eq!(seqs(&mut follower, events).await, [11, 12]);
+    }
+
+    #[tokio::test]
+    async fn only_the_wanted_rooms_are_shown() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, Some(&[TEA]));
+        let events = [updated(room(8, 3, 1)), entry(8, 3), entry(TEA, 11)];
+        assert_eq!(seqs(&mut follower, events).await, [11]);
+    }
+
+    #[tokio::test]
+    async fn a_room_joined_meanwhile_begins_where_the_membership_does() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, None);
+        let events = [
+            updated(room(8, 5, 4)),
+            entry(8, 3),
+            entry(8, 4),
+            entry(8, 5),
+        ];
+        assert_eq!(seqs(&mut follower, events).await, [4, 5]);
+        assert_eq!(follower.title(8), "Tea");
+    }
+
+    #[tokio::test]
+    async fn a_gap_before_what_the_reader_has_needs_no_filling() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, None);
+        let stale = Event::Stale {
+            room_id: TEA,
+            after_seq: 0,
+            through_seq: 10,
+        };
+        // It would ask for ever: nobody listens.
+        assert!(seqs(&mut follower, [stale, entry(TEA, 11)]).await == [11]);
+    }
+
+    #[tokio::test]
+    async fn a_restored_server_begins_anew_at_its_heads() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, None);
+        let dropped = || Event::CacheDropped { generation: 2 };
+        // Before the first catch-up there is nothing to drop.
+        assert!(follower.take(dropped()).await.unwrap().is_empty());
+        follower.take(Event::CaughtUp).await.unwrap();
+        let said = follower.take(dropped()).await.unwrap();
+        assert!(matches!(said[..], [Item::Restored]));
+        let events = [
+            updated(room(TEA, 6, 1)),
+            entry(TEA, 5),
+            entry(TEA, 6),
+            Event::CaughtUp,
+            entry(TEA, 7),
+        ];
+        assert_eq!(seqs(&mut follower, events).await, [7]);
+    }
+
+    #[tokio::test]
+    async fn only_later_catching_up_is_coming_back() {
+        let (_dir, link) = link();
+        let mut follower = follower(&link, None);
+        let first = follower.take(Event::CaughtUp).await.unwrap();
+        assert!(matches!(first[..], [Item::Live { again: false }]));
+        let second = follower.take(Event::CaughtUp).await.unwrap();
+        assert!(matches!(second[..], [Item::Live { again: true }]));
+    }
 
     #[test]
     fn waits_are_said_in_whole_seconds() {
