@@ -1,5 +1,7 @@
 //! What single values of the command line may be. Pure.
 
+use std::net::IpAddr;
+
 /// Accepts `anna` and `@anna`; the server says what else a handle may not be.
 pub(super) fn handle(input: &str) -> Result<String, String> {
     let bare = input.strip_prefix('@').unwrap_or(input);
@@ -23,6 +25,22 @@ pub(crate) fn server_url(input: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+/// Whether nobody on the way can read what goes to this server.
+pub(crate) fn is_private(url: &str) -> bool {
+    let Some(authority) = url.strip_prefix("http://") else {
+        return true;
+    };
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +54,26 @@ mod tests {
         );
         assert!(server_url("http://a/b").is_err());
         assert!(server_url("https://user@host").is_err());
+    }
+
+    #[test]
+    fn only_tls_and_this_machine_are_private() {
+        for url in [
+            "https://h:1",
+            "http://localhost:7400",
+            "http://127.0.0.1:7400",
+            "http://[::1]:1",
+            "http://localhost",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1:7400",
+            "http://chat.example.org",
+            "http://localhost.evil:1",
+            "http://[2001:db8::1]:1",
+        ] {
+            assert!(!is_private(url), "{url}");
+        }
     }
 }

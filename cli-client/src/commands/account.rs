@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    args::{Device, Login, Signup},
+    args::{self, Device, Login, Signup},
     failure::{Exit, Failure, Result},
     link::{self, Fresh, Keeper, Link},
     names::Names,
@@ -176,6 +176,12 @@ fn keeper(app: &App, handle: &str) -> Result<Keeper> {
     let name = profile_name(app, handle);
     let server = app.server()?;
     app.store.load()?.check_free(&name, &server, handle)?;
+    if !args::is_private(&server) {
+        app.out.notice(
+            "unencrypted",
+            &format!("others on the way to {server} can read the password: https:// prevents it"),
+        );
+    }
     let ca_file = match &app.global.ca_file {
         Some(path) => Some(std::path::absolute(path)?),
         None => None,

@@ -21,8 +21,11 @@ use crate::{
     names,
     render::{self, Style},
     rooms::{self, Direct},
-    stop,
+    stop, text,
 };
+
+/// Columns of a room's title before a line.
+const TITLE_COLUMNS_MAX: usize = 24;
 
 pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
     if args.after.is_some() && args.rooms.len() != 1 {
@@ -178,7 +181,7 @@ impl<'a> Printer<'a> {
             app.out.line(&render::day_line(&day, app.out.paint()))?;
             self.day = day;
         }
-        let title = follower.title(entry.room_id);
+        let title = text::snippet(&follower.title(entry.room_id), TITLE_COLUMNS_MAX);
         let whole = whole_command(self.only.as_deref().unwrap_or(&entry.room_id.to_string()));
         let style = Style {
             names: &follower.names,
