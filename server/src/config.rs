@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
 
 pub use self::{
-    limits::{Limits, Profile},
+    limits::{Limit, Limits, Profile},
     settings::{Action, MetricsAddress, Settings, SignUp, User},
     value::Span,
 };
@@ -88,7 +88,9 @@ where
         matches = self::matches(&with_file).map_err(|error| file.fault(&error))?;
         limits.set_profile(profile(&matches));
         for (name, value) in file.limits()? {
-            limits.set(&name, value).map_err(|reason| file.wrong(reason))?;
+            limits
+                .set(&name, value)
+                .map_err(|reason| file.wrong(reason))?;
         }
     } else {
         limits.set_profile(profile(&matches));
@@ -98,20 +100,35 @@ where
         limits.set(&limit.name, limit.value).map_err(Error::Limit)?;
     }
     if settings.tls_cert.is_some() != settings.tls_key.is_some() {
-        return Err(Error::Conflict("--tls-cert and --tls-key are given together or not at all"));
+        return Err(Error::Conflict(
+            "--tls-cert and --tls-key are given together or not at all",
+        ));
     }
     let data_dir = settings.data_dir.clone().unwrap_or_else(directory::default);
     let shown = show::toml(&Settings::command(), &matches, &data_dir, &limits);
     let action = settings.action.clone();
-    Ok((Config { settings, limits, data_dir, shown }, action))
+    Ok((
+        Config {
+            settings,
+            limits,
+            data_dir,
+            shown,
+        },
+        action,
+    ))
 }
 
 fn matches(args: &[OsString]) -> Result<ArgMatches, Error> {
-    Settings::command().try_get_matches_from(args).map_err(Error::Usage)
+    Settings::command()
+        .try_get_matches_from(args)
+        .map_err(Error::Usage)
 }
 
 fn profile(matches: &ArgMatches) -> Profile {
-    matches.get_one("limits_profile").copied().unwrap_or_default()
+    matches
+        .get_one("limits_profile")
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The settings that were given by flag or environment, and so are not the file's to set.
@@ -120,7 +137,10 @@ fn said(matches: &ArgMatches) -> BTreeSet<String> {
         .ids()
         .filter(|id| {
             let source = matches.value_source(id.as_str());
-            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+            matches!(
+                source,
+                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+            )
         })
         .map(|id| id.as_str().replace('_', "-"))
         .collect()

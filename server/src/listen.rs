@@ -41,7 +41,9 @@ impl ConnInfo {
     pub fn new(peer: SocketAddr, limits: &Limits) -> Self {
         Self {
             peer,
-            budget: Arc::new(Budget::new(crate::limits::count(limits.connection_bytes_max))),
+            budget: Arc::new(Budget::new(crate::limits::count(
+                limits.connection_bytes_max,
+            ))),
             called: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -126,8 +128,15 @@ impl Listener {
         };
         let socket = socket::bind(options.address, limits.accept_backlog)?;
         let address = options.address;
-        let address = socket.local_addr().map_err(|source| Error::Io { address, source })?;
-        Ok(Self { socket, address, tls, limits })
+        let address = socket
+            .local_addr()
+            .map_err(|source| Error::Io { address, source })?;
+        Ok(Self {
+            socket,
+            address,
+            tls,
+            limits,
+        })
     }
 
     /// Where it listens.

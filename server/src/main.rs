@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, exit::USAGE),
     };
     // Only one provider is ever linked; saying so keeps a second one from being guessed at.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         return fail(&"another TLS provider is installed", exit::SOFTWARE);
     }
     match action {
@@ -41,8 +44,12 @@ fn main() -> ExitCode {
             Err(error) => fail_with_sources(&error, error.exit_code()),
         },
         Action::User(user) => operate(&config, || command_about(user)),
-        Action::SignUp { state: SignUp::Open } => operate(&config, || Ok(Command::OpenSignUp)),
-        Action::SignUp { state: SignUp::Closed } => operate(&config, || Ok(Command::CloseSignUp)),
+        Action::SignUp {
+            state: SignUp::Open,
+        } => operate(&config, || Ok(Command::OpenSignUp)),
+        Action::SignUp {
+            state: SignUp::Closed,
+        } => operate(&config, || Ok(Command::CloseSignUp)),
     }
 }
 
@@ -85,7 +92,7 @@ async fn serve(config: Config) -> ExitCode {
         drain.leave();
         any(&mut terminate, &mut interrupt).await;
         tracing::warn!("told to leave a second time: exiting at once");
-        std::process::exit(i32::from(exit::IN_USE));
+        std::process::exit(i32::from(exit::INTERRUPTED));
     });
     match node.wait().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,9 +148,8 @@ fn operate(config: &Config, command: impl FnOnce() -> anyhow::Result<Command>) -
         Ok(command) => command,
         Err(error) => return fail(&format!("{error:#}"), exit::USAGE),
     };
-    let done = Runtime::new().map(|runtime| {
-        runtime.block_on(admin::call(&config.data_dir, command))
-    });
+    let done =
+        Runtime::new().map(|runtime| runtime.block_on(admin::call(&config.data_dir, command)));
     match done {
         Ok(Ok(())) => say("Done.\n"),
         Ok(Err(error)) => fail_with_sources(&error, exit::UNAVAILABLE),
@@ -162,7 +168,10 @@ fn read_password() -> anyhow::Result<String> {
         return Ok(password);
     }
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).context("no password on stdin")?;
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("no password on stdin")?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 

@@ -3,7 +3,7 @@
 
 pub mod endpoint;
 
-use std::fmt;
+use std::{fmt, sync::atomic::Ordering};
 
 use magpie_core::refusal::Reason;
 use prometheus_client::{
@@ -99,12 +99,12 @@ pub struct Metrics {
     pub answer_seconds: Histogram,
     /// Duration of unary calls.
     pub call_seconds: Histogram,
-    /// fdatasyncs of the log.
+    /// fdatasyncs of the log. Set from the store's own count.
     pub fsyncs: Counter,
-    /// Duration of an fdatasync.
-    pub fsync_seconds: Histogram,
-    /// Commands that one fdatasync answered.
-    pub fsync_commands: Histogram,
+    /// Writes that they made durable: over `fsyncs`, how many share one.
+    pub log_writes: Counter,
+    /// Writes refused for want of free space.
+    pub log_writes_refused: Counter,
     streams: Family<KindLabel, Gauge>,
     refused: Family<RefusedLabel, Counter>,
     queues: Family<QueueLabel, Gauge>,
@@ -140,8 +140,8 @@ impl Metrics {
             answer_seconds: latency(),
             call_seconds: latency(),
             fsyncs: Counter::default(),
-            fsync_seconds: latency(),
-            fsync_commands: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            log_writes: Counter::default(),
+            log_writes_refused: Counter::default(),
             streams: Family::default(),
             refused: Family::default(),
             queues: Family::default(),
@@ -187,6 +187,15 @@ impl Metrics {
         self.calls.get_or_create(&CallLabel { code }).inc();
     }
 
+    /// Takes over what the log store has counted since its start.
+    pub fn note_log(&self, fsyncs: u64, writes: u64, refused: u64, queued: u64) {
+        raise(&self.fsyncs, fsyncs);
+        raise(&self.log_writes, writes);
+        raise(&self.log_writes_refused, refused);
+        self.queue(Queue::Log)
+            .set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+
     /// All of it in Prometheus' text form.
     pub fn encode(&self) -> String {
         let mut page = String::new();
@@ -197,23 +206,71 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("connections", "Open connections", self.connections.clone());
-        r.register("accept_errors", "Failed accepts", self.accept_errors.clone());
-        r.register("connections_refused", "Closed before a call", self.refused.clone());
+        r.register(
+            "accept_errors",
+            "Failed accepts",
+            self.accept_errors.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Closed before a call",
+            self.refused.clone(),
+        );
         r.register("streams", "Open streams", self.streams.clone());
-        r.register("users_online", "Users with a session", self.users_online.clone());
+        r.register(
+            "users_online",
+            "Users with a session",
+            self.users_online.clone(),
+        );
         r.register("rooms", "Rooms in memory", self.rooms.clone());
-        r.register("sends", "Commands that appended an entry", self.sends.clone());
-        r.register("deliveries", "Events handed to sessions", self.deliveries.clone());
-        r.register("frames_received", "Frames of clients", self.frames_received.clone());
-        r.register("catch_ups", "Slow readers caught up", self.catch_ups.clone());
-        r.register("answer_seconds", "From command to answer", self.answer_seconds.clone());
-        r.register("call_seconds", "Duration of unary calls", self.call_seconds.clone());
-        r.register("calls", "Calls by the code of their start", self.calls.clone());
+        r.register(
+            "sends",
+            "Commands that appended an entry",
+            self.sends.clone(),
+        );
+        r.register(
+            "deliveries",
+            "Events handed to sessions",
+            self.deliveries.clone(),
+        );
+        r.register(
+            "frames_received",
+            "Frames of clients",
+            self.frames_received.clone(),
+        );
+        r.register(
+            "catch_ups",
+            "Slow readers caught up",
+            self.catch_ups.clone(),
+        );
+        r.register(
+            "answer_seconds",
+            "From command to answer",
+            self.answer_seconds.clone(),
+        );
+        r.register(
+            "call_seconds",
+            "Duration of unary calls",
+            self.call_seconds.clone(),
+        );
+        r.register(
+            "calls",
+            "Calls by the code of their start",
+            self.calls.clone(),
+        );
         r.register("errors", "Refusals by reason", self.errors.clone());
         r.register("queue_depth", "What waits", self.queues.clone());
         r.register("fsyncs", "fdatasyncs of the log", self.fsyncs.clone());
-        r.register("fsync_seconds", "Duration of an fdatasync", self.fsync_seconds.clone());
-        r.register("fsync_commands", "Commands an fdatasync answered", self.fsync_commands.clone());
+        r.register(
+            "log_writes",
+            "Durable writes of the log",
+            self.log_writes.clone(),
+        );
+        r.register(
+            "log_writes_refused",
+            "Refused for space",
+            self.log_writes_refused.clone(),
+        );
     }
 }
 
@@ -227,6 +284,11 @@ fn upper_snake(name: &str) -> String {
         upper.push(letter.to_ascii_uppercase());
     }
     upper
+}
+
+/// Brings a counter to what was counted elsewhere.
+fn raise(counter: &Counter, to: u64) {
+    counter.inner().fetch_max(to, Ordering::Relaxed);
 }
 
 /// 100 us to 26 s.
@@ -245,12 +307,16 @@ mod tests {
         metrics.streams(StreamKind::Chat).inc();
         metrics.refusal(Reason::NotAMember);
         metrics.answer_seconds.observe(0.003);
+        metrics.note_log(5, 40, 0, 2);
+        metrics.note_log(6, 41, 0, 2);
         let page = metrics.encode();
         for line in [
             "magpie_sends_total 1",
             "magpie_streams{kind=\"Chat\"} 1",
             "magpie_errors_total{reason=\"NOT_A_MEMBER\"} 1",
             "magpie_answer_seconds_count 1",
+            "magpie_fsyncs_total 6",
+            "magpie_queue_depth{queue=\"Log\"} 2",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");
         }

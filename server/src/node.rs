@@ -1,6 +1,7 @@
 //! A running node: its parts put together, started in order, and let go in order.
 
 mod data_dir;
+mod engine;
 mod error;
 mod http;
 mod parts;
@@ -77,13 +78,24 @@ impl Node {
         let metrics = metrics_listener.as_ref().map(|(_, address)| *address);
         if let Some((socket, _)) = metrics_listener {
             let counted = Arc::clone(&context.metrics);
-            tokio::spawn(endpoint::serve(socket, counted, drain.clone()));
+            tokio::spawn(endpoint::serve(
+                socket,
+                counted,
+                drain.clone(),
+                parts.refresh(),
+            ));
         }
         let router = router(&context, &parts).await;
         let served = tokio::spawn(listener.run(router, context.metrics, drain.clone()));
         let deadline = config.settings.drain_timeout.0;
         let done = tokio::spawn(run(parts, served, drain.clone(), deadline));
-        Ok(NodeHandle { public, metrics, tls, drain, done })
+        Ok(NodeHandle {
+            public,
+            metrics,
+            tls,
+            drain,
+            done,
+        })
     }
 
     /// Raises the generation of a data directory that no node uses, and returns the new one.
@@ -140,7 +152,10 @@ async fn bind_metrics(
         let address = socket.local_addr()?;
         Ok((socket, address))
     };
-    bound.await.map(Some).map_err(|source| StartError::Metrics { address, source })
+    bound
+        .await
+        .map(Some)
+        .map_err(|source| StartError::Metrics { address, source })
 }
 
 async fn router(context: &Context, parts: &Parts) -> axum::Router {
@@ -155,8 +170,9 @@ async fn router(context: &Context, parts: &Parts) -> axum::Router {
     let limits = Arc::new(context.config.limits.shell.clone());
     let metrics = &context.metrics;
     let drain = &context.drain;
-    let calls =
-        services.into_router(authn, &options, &health, &limits, metrics, drain).await;
+    let calls = services
+        .into_router(authn, &options, &health, &limits, metrics, drain)
+        .await;
     tokio::spawn(health.follow(names, drain.clone()));
     http::router(calls, drain.clone())
 }

@@ -8,7 +8,10 @@ use std::{
 /// The user's data directory as desktops and servers agree on it; beside the program's working
 /// directory where the process has no home.
 pub(super) fn default() -> PathBuf {
-    within(env::var_os("XDG_DATA_HOME").as_deref(), env::var_os("HOME").as_deref())
+    within(
+        env::var_os("XDG_DATA_HOME").as_deref(),
+        env::var_os("HOME").as_deref(),
+    )
 }
 
 fn within(data: Option<&std::ffi::OsStr>, home: Option<&std::ffi::OsStr>) -> PathBuf {
@@ -29,10 +32,15 @@ mod tests {
     #[test]
     fn data_lies_with_the_users_other_data() {
         let at = |data: Option<&str>, home: Option<&str>| {
-            within(data.map(str::as_ref), home.map(str::as_ref)).display().to_string()
+            within(data.map(str::as_ref), home.map(str::as_ref))
+                .display()
+                .to_string()
         };
         assert_eq!(at(Some("/data"), Some("/home/a")), "/data/magpie-server");
-        assert_eq!(at(Some("x"), Some("/home/a")), "/home/a/.local/share/magpie-server");
+        assert_eq!(
+            at(Some("x"), Some("/home/a")),
+            "/home/a/.local/share/magpie-server"
+        );
         assert_eq!(at(None, None), "magpie-data");
     }
 }

@@ -24,10 +24,18 @@ pub(super) struct File {
 
 /// Reads the file.
 pub(super) fn read(path: &Path) -> Result<File, Error> {
-    let wrong = |reason: String| Error::File { path: path.to_owned(), reason };
+    let wrong = |reason: String| Error::File {
+        path: path.to_owned(),
+        reason,
+    };
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let table = text.parse::<Table>().map_err(|error| wrong(error.to_string()))?;
-    Ok(File { path: path.to_owned(), table })
+    let table = text
+        .parse::<Table>()
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(File {
+        path: path.to_owned(),
+        table,
+    })
 }
 
 impl File {
@@ -66,7 +74,9 @@ impl File {
         table
             .iter()
             .map(|(name, value)| {
-                let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+                let number = value
+                    .as_integer()
+                    .and_then(|number| u64::try_from(number).ok());
                 let number = number
                     .ok_or_else(|| self.wrong(format!("limits.{name}: not a whole number")))?;
                 Ok((name.clone(), number))
@@ -76,7 +86,10 @@ impl File {
 
     /// An error about something in the file.
     pub(super) fn wrong(&self, reason: String) -> Error {
-        Error::File { path: self.path.clone(), reason }
+        Error::File {
+            path: self.path.clone(),
+            reason,
+        }
     }
 
     /// An error that the file's flags made.

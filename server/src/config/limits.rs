@@ -29,7 +29,10 @@ impl FromStr for Limit {
         let wanted = "a limit is NAME=VALUE, the value a whole number";
         let (name, value) = text.split_once('=').ok_or(wanted)?;
         let value = value.parse().map_err(|_error| wanted)?;
-        Ok(Self { name: name.to_owned(), value })
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
     }
 }
 
@@ -131,14 +134,30 @@ mod tests {
         assert_eq!(limits.core.user_send_burst, u64::from(u32::MAX));
         assert_eq!(limits.accounts.sign_ups_per_minute, u64::from(u32::MAX));
         let default = Limits::default();
-        assert_eq!(limits.shell.connection_bytes_max, default.shell.connection_bytes_max);
-        assert_eq!(limits.core.session_queue_bytes_max, default.core.session_queue_bytes_max);
+        assert_eq!(
+            limits.shell.connection_bytes_max,
+            default.shell.connection_bytes_max
+        );
+        assert_eq!(
+            limits.core.session_queue_bytes_max,
+            default.core.session_queue_bytes_max
+        );
     }
 
     #[test]
     fn unknown_limit_and_zero_are_refused_by_name() {
         let mut limits = Limits::default();
-        assert!(limits.set("no_such", 1).expect_err("refused").contains("no_such"));
-        assert!(limits.set("room_members_max", 0).expect_err("refused").contains("room_members"));
+        assert!(
+            limits
+                .set("no_such", 1)
+                .expect_err("refused")
+                .contains("no_such")
+        );
+        assert!(
+            limits
+                .set("room_members_max", 0)
+                .expect_err("refused")
+                .contains("room_members")
+        );
     }
 }

@@ -137,7 +137,13 @@ pub struct Settings {
     pub drain_timeout: Span,
 
     /// What is logged, such as "info" or "warn,magpie_server=debug"
-    #[arg(long, global = true, value_name = "FILTER", env = "MAGPIE_LOG", default_value = "info,fjall=warn,lsm_tree=warn")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "MAGPIE_LOG",
+        default_value = "info,fjall=warn,lsm_tree=warn"
+    )]
     pub log: String,
 
     /// The form of the log, which goes to stderr

@@ -14,7 +14,10 @@ pub(super) fn toml(
 ) -> String {
     let mut page = String::new();
     for arg in command.get_arguments() {
-        let Some(name) = arg.get_long().filter(|name| !["config", "limit"].contains(name)) else {
+        let Some(name) = arg
+            .get_long()
+            .filter(|name| !["config", "limit"].contains(name))
+        else {
             continue;
         };
         let raw = matches.try_get_raw(arg.get_id().as_str()).ok().flatten();

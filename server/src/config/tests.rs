@@ -26,7 +26,10 @@ fn port(config: &Config) -> u16 {
 #[test]
 fn defaults_are_what_help_says() {
     let config = config(&[]).expect("valid");
-    assert_eq!(config.settings.listen, SocketAddr::from(([127, 0, 0, 1], 7400)));
+    assert_eq!(
+        config.settings.listen,
+        SocketAddr::from(([127, 0, 0, 1], 7400))
+    );
     assert_eq!(config.settings.drain_timeout.0, Duration::from_secs(30));
     assert!(config.settings.reflection);
     assert!(!config.settings.insecure_listen);
@@ -51,7 +54,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_key() {
         ("listen = 1.5", "listen"),
         ("config = \"other\"", "config"),
         ("[limits]\nroom_member_max = 5", "room_member_max"),
-        ("[limits]\nroom_members_max = \"5\"", "limits.room_members_max"),
+        (
+            "[limits]\nroom_members_max = \"5\"",
+            "limits.room_members_max",
+        ),
         ("[limits]\nroom_members_max = -5", "limits.room_members_max"),
         ("limits = 5", "limits"),
         ("listen = ", "listen"),

@@ -38,7 +38,16 @@ mod tests {
         assert_eq!(read("250ms"), Ok(250));
         assert_eq!(read("30s"), Ok(30_000));
         assert_eq!(read("2h"), Ok(7_200_000));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "99999999999999999999s", "5 s", "1d"] {
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "99999999999999999999s",
+            "5 s",
+            "1d",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

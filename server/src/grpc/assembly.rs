@@ -78,7 +78,10 @@ impl Assembly {
         let calls = calls::Calls::new(Arc::clone(limits), Arc::clone(metrics), drain.clone());
         authenticated
             .merge(open)
-            .layer(middleware::from_fn_with_state(Arc::new(calls), calls::handle))
+            .layer(middleware::from_fn_with_state(
+                Arc::new(calls),
+                calls::handle,
+            ))
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(web::cors(&options.origins))
     }

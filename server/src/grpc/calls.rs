@@ -87,7 +87,12 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn new(limits: Arc<Limits>, metrics: Arc<Metrics>, drain: Drain) -> Self {
         let in_flight = count(limits.unary_in_flight_max).min(Semaphore::MAX_PERMITS);
-        Self { limits, metrics, drain, in_flight: Arc::new(Semaphore::new(in_flight)) }
+        Self {
+            limits,
+            metrics,
+            drain,
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+        }
     }
 
     fn admit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
@@ -103,7 +108,9 @@ impl Calls {
             Err(_full) => {
                 let text = "the node works on as many calls as it may; come again";
                 let refusal = Refusal::new(Reason::Overloaded, text);
-                Err(refusal.with_effect(Effect::AttemptNone).with_retry_after(RETRY_AFTER))
+                Err(refusal
+                    .with_effect(Effect::AttemptNone)
+                    .with_retry_after(RETRY_AFTER))
             }
         }
     }
@@ -123,7 +130,9 @@ impl Calls {
             return;
         }
         if matches!(kind, Kind::Unary(_)) {
-            self.metrics.call_seconds.observe(began.elapsed().as_secs_f64());
+            self.metrics
+                .call_seconds
+                .observe(began.elapsed().as_secs_f64());
         }
         let Some(refused) = Status::from_header_map(response.headers()) else {
             self.metrics.call("Ok");
@@ -132,7 +141,8 @@ impl Calls {
         self.metrics.call(&format!("{:?}", refused.code()));
         if let Some(error) = status::error_of(&refused) {
             let name = error.reason().as_str_name();
-            self.metrics.refusal_named(name.strip_prefix("REASON_").unwrap_or(name));
+            self.metrics
+                .refusal_named(name.strip_prefix("REASON_").unwrap_or(name));
         } else if refused.code() != Code::Ok {
             self.metrics.refusal_named("NONE");
         }
@@ -167,8 +177,7 @@ async fn answer(
     };
     let share = Share::new(Arc::clone(&info.budget));
     let message_max = count(calls.limits.message_bytes_max);
-    let request = request
-        .map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max)));
+    let request = request.map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max)));
     let work = async {
         let charge = match kind.answer_bytes() {
             0 => None,
@@ -200,7 +209,10 @@ fn hold(body: Body, charge: Charge) -> Body {
 }
 
 fn took_too_long(patience: Duration) -> Refusal {
-    let text = format!("no answer within {} s; it may come to effect yet", patience.as_secs());
+    let text = format!(
+        "no answer within {} s; it may come to effect yet",
+        patience.as_secs()
+    );
     Refusal::new(Reason::Overloaded, text)
         .with_effect(Effect::Unknown)
         .with_retry_after(RETRY_AFTER)
@@ -214,7 +226,10 @@ mod tests {
     fn every_call_of_the_contract_is_bounded() {
         assert_eq!(Kind::of("/magpie.v1.ChatService/Chat"), Kind::Session);
         assert_eq!(Kind::of("/magpie.v1.ChatService/Signal"), Kind::Unary(0));
-        assert_eq!(Kind::of("/magpie.v1.MessageService/GetMessage"), Kind::Unary(TEXT_BYTES));
+        assert_eq!(
+            Kind::of("/magpie.v1.MessageService/GetMessage"),
+            Kind::Unary(TEXT_BYTES)
+        );
         assert_eq!(Kind::of("/grpc.health.v1.Health/Check"), Kind::Tool);
     }
 }

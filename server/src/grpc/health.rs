@@ -23,7 +23,9 @@ impl Health {
     /// Declares services as served.
     pub async fn serve(&self, names: &[&'static str]) {
         for name in names {
-            self.reporter.set_service_status(name, ServingStatus::Serving).await;
+            self.reporter
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
         }
     }
 
@@ -32,7 +34,9 @@ impl Health {
     pub async fn follow(mut self, names: Vec<&'static str>, drain: Drain) {
         drain.begun().await;
         for name in names.iter().chain(&[""]) {
-            self.reporter.set_service_status(name, ServingStatus::NotServing).await;
+            self.reporter
+                .set_service_status(name, ServingStatus::NotServing)
+                .await;
         }
         drain.closing().await;
         for name in names.iter().chain(&[""]) {

@@ -41,7 +41,10 @@ struct State {
 
 impl Share {
     pub(super) fn new(budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { budget, state: Mutex::default() })
+        Arc::new(Self {
+            budget,
+            state: Mutex::default(),
+        })
     }
 
     /// Gives back what was read. A call that answers once holds its request until here.
@@ -93,7 +96,14 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(body: Body, share: Arc<Share>, message_max: usize) -> Self {
-        Self { body, share, message_max, prefix: [0; PREFIX], prefix_len: 0, missing: 0 }
+        Self {
+            body,
+            share,
+            message_max,
+            prefix: [0; PREFIX],
+            prefix_len: 0,
+            missing: 0,
+        }
     }
 
     fn watch(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
@@ -214,7 +224,10 @@ mod tests {
         let budget = budget();
         let shares: Vec<_> = (0..32).map(|_| Share::new(Arc::clone(&budget))).collect();
         let mut calls: Vec<_> = shares.iter().map(intake).collect();
-        let results: Vec<_> = calls.iter_mut().map(|call| call.watch(&prefix(400 * KIB))).collect();
+        let results: Vec<_> = calls
+            .iter_mut()
+            .map(|call| call.watch(&prefix(400 * KIB)))
+            .collect();
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
         let refused = results[2].as_ref().expect_err("over the budget");
         assert_eq!(reason(refused), v1::Reason::TooManyUnanswered);
@@ -225,7 +238,9 @@ mod tests {
     #[test]
     fn message_over_the_limit_is_refused_by_its_length() {
         let share = Share::new(budget());
-        let refused = intake(&share).watch(&prefix(512 * KIB + 1)).expect_err("refused");
+        let refused = intake(&share)
+            .watch(&prefix(512 * KIB + 1))
+            .expect_err("refused");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert_eq!(reason(&refused), v1::Reason::TooLarge);
     }

@@ -14,7 +14,9 @@ pub(super) fn cors(origins: &[String]) -> CorsLayer {
     let origins = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+        let origins = origins
+            .iter()
+            .filter_map(|origin| HeaderValue::from_str(origin).ok());
         AllowOrigin::list(origins.collect::<Vec<_>>())
     };
     CorsLayer::new()

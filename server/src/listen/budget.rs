@@ -26,7 +26,10 @@ impl Charge {
 impl Budget {
     /// A budget of that many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(bytes)), size: bytes }
+        Self {
+            free: Arc::new(Semaphore::new(bytes)),
+            size: bytes,
+        }
     }
 
     /// Takes bytes if they are free. A request for more than there is asks for all.
@@ -37,7 +40,9 @@ impl Budget {
 
     /// Takes bytes as soon as they are free, in the order of asking.
     pub async fn take(&self, bytes: usize) -> Charge {
-        let permits = Arc::clone(&self.free).acquire_many_owned(self.permits(bytes)).await;
+        let permits = Arc::clone(&self.free)
+            .acquire_many_owned(self.permits(bytes))
+            .await;
         Charge(permits.expect("the semaphore is never closed"))
     }
 

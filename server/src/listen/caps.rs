@@ -54,13 +54,20 @@ impl Caps {
         }
         open.all += 1;
         open.by_address.insert(address, of_address + 1);
-        Ok(Place { caps: Arc::clone(self), address })
+        Ok(Place {
+            caps: Arc::clone(self),
+            address,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.caps.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .caps
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.all -= 1;
         if let Some(of_address) = open.by_address.get_mut(&self.address) {
             *of_address -= 1;
@@ -103,7 +110,10 @@ mod tests {
         let caps = caps(10, 2);
         let first = caps.admit(ip("2001:db8::1")).expect("free");
         let _second = caps.admit(ip("2001:db8::2")).expect("free");
-        assert_eq!(caps.admit(ip("2001:db8::3")).err(), Some(Refused::AddressFull));
+        assert_eq!(
+            caps.admit(ip("2001:db8::3")).err(),
+            Some(Refused::AddressFull)
+        );
         let _other = caps.admit(ip("2001:db8:0:1::1")).expect("another network");
         drop(first);
         caps.admit(ip("2001:db8::3")).expect("free again");

@@ -123,7 +123,10 @@ impl Server {
             request.extensions_mut().insert(of_call.clone());
             app.clone().call(request)
         });
-        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(
+            self.protocol
+                .serve_connection(TokioIo::new(stream), service)
+        );
 
         let first_call = millis(self.limits.handshake_millis);
         let closing = tokio::select! {

@@ -11,7 +11,11 @@ use super::Error;
 /// 2,000 clients that come at once.
 pub(super) fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, Error> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         // A restarted node must not wait for its former connections to be forgotten.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;

@@ -21,7 +21,11 @@ struct Served {
 }
 
 fn options() -> Options {
-    Options { address: SocketAddr::from(([127, 0, 0, 1], 0)), insecure: false, tls: None }
+    Options {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        insecure: false,
+        tls: None,
+    }
 }
 
 fn serve(limits: Limits, app: Router) -> Served {
@@ -30,7 +34,12 @@ fn serve(limits: Limits, app: Router) -> Served {
     let drain = Drain::new(Duration::ZERO);
     let metrics = Arc::new(Metrics::new());
     let task = tokio::spawn(listener.run(app, Arc::clone(&metrics), drain.clone()));
-    Served { address, drain, metrics, task }
+    Served {
+        address,
+        drain,
+        metrics,
+        task,
+    }
 }
 
 fn hello() -> Router {
@@ -47,16 +56,24 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 async fn ask(stream: &mut TcpStream) {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .expect("written");
     let mut bytes = vec![0; 4_096];
-    let read = timeout(PATIENCE, stream.read(&mut bytes)).await.expect("an answer");
+    let read = timeout(PATIENCE, stream.read(&mut bytes))
+        .await
+        .expect("an answer");
     let text = String::from_utf8_lossy(&bytes[..read.expect("open")]).into_owned();
     assert!(text.ends_with("hello"), "{text}");
 }
 
 #[tokio::test]
 async fn connection_without_a_call_is_closed() {
-    let limits = Limits { handshake_millis: 50, ..Limits::default() };
+    let limits = Limits {
+        handshake_millis: 50,
+        ..Limits::default()
+    };
     let served = serve(limits, hello());
     let mut silent = TcpStream::connect(served.address).await.expect("connects");
     assert_eq!(rest(&mut silent).await, "");
@@ -65,7 +82,10 @@ async fn connection_without_a_call_is_closed() {
 
 #[tokio::test]
 async fn address_with_too_many_connections_gets_no_further_one() {
-    let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+    let limits = Limits {
+        connections_per_address_max: 1,
+        ..Limits::default()
+    };
     let served = serve(limits, hello());
     let mut first = TcpStream::connect(served.address).await.expect("connects");
     ask(&mut first).await;
@@ -81,9 +101,14 @@ async fn idle_connections_end_when_the_node_closes() {
     let mut idle = TcpStream::connect(served.address).await.expect("connects");
     ask(&mut idle).await;
     served.drain.close();
-    timeout(PATIENCE, served.task).await.expect("ends").expect("well");
+    timeout(PATIENCE, served.task)
+        .await
+        .expect("ends")
+        .expect("well");
     assert_eq!(rest(&mut idle).await, "");
-    TcpStream::connect(served.address).await.expect_err("nobody listens");
+    TcpStream::connect(served.address)
+        .await
+        .expect_err("nobody listens");
 }
 
 #[tokio::test]
@@ -98,23 +123,35 @@ async fn call_in_progress_is_answered_before_its_connection_ends() {
     });
     let served = serve(Limits::default(), Router::new().route("/", slow));
     let mut stream = TcpStream::connect(served.address).await.expect("connects");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .expect("written");
     began.recv().await.expect("begun");
     served.drain.close();
     finish.notify_one();
     let answer = rest(&mut stream).await;
     assert!(answer.ends_with("late"), "{answer}");
-    timeout(PATIENCE, served.task).await.expect("ends").expect("well");
+    timeout(PATIENCE, served.task)
+        .await
+        .expect("ends")
+        .expect("well");
 }
 
 #[tokio::test]
 async fn call_that_never_ends_is_cut() {
-    let stuck = get(|| std::future::pending::<&str>());
+    let stuck = get(std::future::pending::<&str>);
     let served = serve(Limits::default(), Router::new().route("/", stuck));
     let mut stream = TcpStream::connect(served.address).await.expect("connects");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .expect("written");
     served.drain.cut_now();
-    timeout(PATIENCE, served.task).await.expect("ends").expect("well");
+    timeout(PATIENCE, served.task)
+        .await
+        .expect("ends")
+        .expect("well");
     assert_eq!(rest(&mut stream).await, "");
 }
 
@@ -122,7 +159,10 @@ async fn call_that_never_ends_is_cut() {
 async fn plain_text_beyond_this_machine_needs_a_word() {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let limits = Arc::new(Limits::default());
-    let mut options = Options { address: everywhere, ..options() };
+    let mut options = Options {
+        address: everywhere,
+        ..options()
+    };
     let refused = Listener::bind(&options, Arc::clone(&limits)).expect_err("refused");
     assert!(matches!(refused, Error::NotLoopback(_)), "{refused}");
     options.insecure = true;
@@ -133,7 +173,10 @@ async fn plain_text_beyond_this_machine_needs_a_word() {
 async fn port_in_use_is_said() {
     let limits = Arc::new(Limits::default());
     let first = Listener::bind(&options(), Arc::clone(&limits)).expect("a free port");
-    let options = Options { address: first.address(), ..options() };
+    let options = Options {
+        address: first.address(),
+        ..options()
+    };
     let refused = Listener::bind(&options, limits).expect_err("refused");
     assert!(matches!(refused, Error::InUse(_)), "{refused}");
 }
@@ -143,7 +186,10 @@ async fn file_that_is_no_certificate_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("certificate.pem");
     std::fs::write(&path, "no certificate").expect("written");
-    let options = Options { tls: Some((path.clone(), path)), ..options() };
+    let options = Options {
+        tls: Some((path.clone(), path)),
+        ..options()
+    };
     let refused = Listener::bind(&options, Arc::new(Limits::default())).expect_err("refused");
     assert!(refused.to_string().contains("certificate.pem"), "{refused}");
 }

@@ -32,5 +32,8 @@ pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Er
 }
 
 fn fault(path: &Path, reason: &dyn std::fmt::Display) -> Error {
-    Error::Tls { path: path.to_owned(), reason: reason.to_string() }
+    Error::Tls {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }

@@ -8,9 +8,13 @@ use tokio::net::TcpListener;
 use super::Metrics;
 use crate::drain::Drain;
 
-/// Serves the page until the node is cut.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, drain: Drain) {
+/// Serves the page until the node is cut. `refresh` takes over what is counted elsewhere.
+pub async fn serve<F>(listener: TcpListener, metrics: Arc<Metrics>, drain: Drain, refresh: F)
+where
+    F: Fn() + Clone + Send + Sync + 'static,
+{
     let page = move || async move {
+        refresh();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         ([(header::CONTENT_TYPE, kind)], metrics.encode())
     };

@@ -11,15 +11,27 @@ use super::StartError;
 
 /// Makes sure that the directory exists and can be written to, and that its owner alone may look.
 pub(super) fn prepare(path: &Path) -> Result<(), StartError> {
-    let wrong = |source: io::Error| StartError::DataDir { path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(wrong)?;
+    let wrong = |source: io::Error| StartError::DataDir {
+        path: path.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(wrong)?;
     let about = fs::metadata(path).map_err(wrong)?;
     // A directory made beforehand, such as a mounted volume, may be open to others.
     if about.mode() & 0o077 != 0 && about.uid() == rustix::process::geteuid().as_raw() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(wrong)?;
     }
     let probe = path.join(format!(".probe-{}", std::process::id()));
-    OpenOptions::new().write(true).create(true).truncate(true).open(&probe).map_err(wrong)?;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&probe)
+        .map_err(wrong)?;
     fs::remove_file(&probe).map_err(wrong)
 }
 

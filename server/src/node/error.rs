@@ -22,6 +22,8 @@ pub mod exit {
     pub const IO: u8 = 74;
     /// Another process uses the data directory.
     pub const IN_USE: u8 = 75;
+    /// Told to leave a second time.
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// Why a node could not start.

@@ -8,13 +8,16 @@ use magpie_store::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Context, StartError, exit};
+use super::{Context, StartError, engine::Engine, exit};
 use crate::{
     admin::Socket,
     auth::Accounts,
     grpc::{
         Assembly,
-        api::{AuthServiceServer, UserServiceServer},
+        api::{
+            AuthServiceServer, ChatServiceServer, DiscoveryServiceServer, MessageServiceServer,
+            PresenceServiceServer, RoomServiceServer, UserServiceServer,
+        },
         auth::Auth,
         authn::AuthnLayer,
         user::Users,
@@ -30,6 +33,7 @@ pub(super) struct Parts {
     context: Context,
     log: Arc<Embedded>,
     accounts: Accounts,
+    engine: Engine,
     admin: JoinHandle<()>,
 }
 
@@ -40,22 +44,69 @@ impl Parts {
         let log = open_log(context).await?;
         let store: Arc<dyn AccountStore> = Arc::new(SqliteStore::open(directory).await?);
         let limits = context.config.limits.accounts.clone();
-        let accounts = Accounts::open(store, limits, context.clock.clone()).await?;
+        let accounts = Accounts::open(store.clone(), limits, context.clock.clone()).await?;
+        let authenticator = accounts.authenticator();
+        let engine = Engine::start(context, &log, &store, authenticator).await;
+        let engine = engine.map_err(|error| StartError::Part {
+            what: "the rooms could not be taken over from the former run".to_owned(),
+            exit_code: exit::DATA,
+            source: Some(error.into()),
+        })?;
         let socket = Socket::open(directory)?;
         let drain = context.drain.clone();
         let served = accounts.clone();
         let admin = tokio::spawn(async move { socket.serve(served, drain.closing()).await });
-        Ok(Self { context: context.clone(), log, accounts, admin })
+        Ok(Self {
+            context: context.clone(),
+            log,
+            accounts, engine,
+            admin,
+        })
     }
 
     /// The services, and the layer that tells who calls them.
     pub(super) fn services(&self) -> (Assembly, AuthnLayer) {
-        let advertise = self.context.config.settings.advertise.clone().unwrap_or_default();
+        let advertise = self
+            .context
+            .config
+            .settings
+            .advertise
+            .clone()
+            .unwrap_or_default();
         let accounts = &self.accounts;
         let mut services = Assembly::default();
-        services.add(AuthServiceServer::new(Auth::new(accounts.clone(), advertise)));
+        services.add(AuthServiceServer::new(Auth::new(
+            accounts.clone(),
+            advertise,
+        )));
         services.add(UserServiceServer::new(Users::new(accounts.clone())));
-        (services, AuthnLayer::new(accounts.authenticator(), self.context.clock.clone()))
+        let engine = self.engine.services();
+        services.add(ChatServiceServer::new(engine.clone()));
+        services.add(MessageServiceServer::new(engine.clone()));
+        services.add(RoomServiceServer::new(engine.clone()));
+        services.add(PresenceServiceServer::new(engine.clone()));
+        services.add(DiscoveryServiceServer::new(engine));
+        (
+            services,
+            AuthnLayer::new(accounts.authenticator(), self.context.clock.clone()),
+        )
+    }
+
+    /// Takes over what the stores count, for the metrics. Does not keep them open.
+    pub(super) fn refresh(&self) -> impl Fn() + Clone + Send + Sync + use<> {
+        let metrics = Arc::clone(&self.context.metrics);
+        let log = Arc::downgrade(&self.log);
+        move || {
+            if let Some(log) = log.upgrade() {
+                let now = log.counters();
+                metrics.note_log(
+                    now.fsyncs,
+                    now.writes,
+                    now.writes_refused_full,
+                    now.writes_queued,
+                );
+            }
+        }
     }
 
     /// Stops them once no call is left: what was accepted is stored when this returns.
@@ -63,6 +114,7 @@ impl Parts {
         if let Err(error) = self.admin.await {
             tracing::error!(%error, "the operators' socket ended badly");
         }
+        self.engine.stop().await;
         let log = self.log;
         // Closing waits for the disk, so it gets a thread that may.
         if let Err(error) = tokio::task::spawn_blocking(move || drop(log)).await {

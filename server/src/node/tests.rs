@@ -38,7 +38,9 @@ fn config(dir: &TempDir, flags: &[&str]) -> Config {
 impl Running {
     fn channel(&self) -> Channel {
         let address = format!("http://{}", self.node.public);
-        Channel::from_shared(address).expect("an address").connect_lazy()
+        Channel::from_shared(address)
+            .expect("an address")
+            .connect_lazy()
     }
 
     async fn end(self) {
@@ -77,20 +79,51 @@ async fn health_follows_the_drain() {
     let mut client = HealthClient::new(running.channel());
     let service = "magpie.v1.AuthService".to_owned();
     let ask = HealthCheckRequest { service };
-    let serving = client.check(ask.clone()).await.expect("answered").into_inner();
+    let serving = client
+        .check(ask.clone())
+        .await
+        .expect("answered")
+        .into_inner();
     assert_eq!(serving.status, 1);
-    let mut watch = client.watch(ask.clone()).await.expect("answered").into_inner();
-    assert_eq!(watch.message().await.expect("open").expect("a status").status, 1);
+    let mut watch = client
+        .watch(ask.clone())
+        .await
+        .expect("answered")
+        .into_inner();
+    assert_eq!(
+        watch
+            .message()
+            .await
+            .expect("open")
+            .expect("a status")
+            .status,
+        1
+    );
 
     // A session keeps the node in its first stage.
     let session = running.node.drain().session();
     running.node.shutdown();
-    assert_eq!(watch.message().await.expect("open").expect("a status").status, 2);
+    assert_eq!(
+        watch
+            .message()
+            .await
+            .expect("open")
+            .expect("a status")
+            .status,
+        2
+    );
     let health = http1(running.node.public, "GET /healthz HTTP/1.1\r\n").await;
     assert!(health.starts_with("HTTP/1.1 503"), "{health}");
     let mut auth = AuthServiceClient::new(running.channel());
-    let refused = auth.log_in(v1::LogInRequest::default()).await.expect_err("refused");
-    assert_ne!(refused.code(), Code::Unavailable, "unary calls go on until the end");
+    let refused = auth
+        .log_in(v1::LogInRequest::default())
+        .await
+        .expect_err("refused");
+    assert_ne!(
+        refused.code(),
+        Code::Unavailable,
+        "unary calls go on until the end"
+    );
 
     drop(session);
     running.node.wait().await.expect("ends well");
@@ -102,7 +135,10 @@ async fn draining_node_refuses_new_sessions() {
     let session = running.node.drain().session();
     running.node.shutdown();
     let mut chat = v1::chat_service_client::ChatServiceClient::new(running.channel());
-    let refused = chat.subscribe(v1::SubscribeRequest::default()).await.expect_err("refused");
+    let refused = chat
+        .subscribe(v1::SubscribeRequest::default())
+        .await
+        .expect_err("refused");
     let error = status::error_of(&refused).expect("a typed detail");
     assert_eq!(error.reason(), v1::Reason::Draining);
     assert!(error.retry_after.is_some());
@@ -124,7 +160,9 @@ async fn call_that_never_ends_does_not_hold_the_node_beyond_its_deadline() {
         .body(tonic::body::Body::new(axum::body::Body::from_stream(body)))
         .expect("a request");
     let mut channel = running.channel();
-    let ready = tower::ServiceExt::ready(&mut channel).await.expect("connects");
+    let ready = tower::ServiceExt::ready(&mut channel)
+        .await
+        .expect("connects");
     let call = tokio::spawn(tower::Service::call(ready, request));
     tokio::task::yield_now().await;
     running.node.shutdown();
@@ -137,13 +175,23 @@ async fn call_that_never_ends_does_not_hold_the_node_beyond_its_deadline() {
 async fn message_over_the_limit_is_refused_with_its_reason() {
     let running = start_with(&["--limit=message_bytes_max=1000"]).await;
     let mut auth = AuthServiceClient::new(running.channel());
-    let request = v1::LogInRequest { handle: "x".repeat(2_000), ..Default::default() };
+    let request = v1::LogInRequest {
+        handle: "x".repeat(2_000),
+        ..Default::default()
+    };
     let refused = auth.log_in(request).await.expect_err("refused");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     let error = status::error_of(&refused).expect("a typed detail");
     assert_eq!(error.reason(), v1::Reason::TooLarge);
-    let page = http1(running.node.metrics.expect("served"), "GET /metrics HTTP/1.1\r\n").await;
-    assert!(page.contains("magpie_errors_total{reason=\"TOO_LARGE\"} 1"), "{page}");
+    let page = http1(
+        running.node.metrics.expect("served"),
+        "GET /metrics HTTP/1.1\r\n",
+    )
+    .await;
+    assert!(
+        page.contains("magpie_errors_total{reason=\"TOO_LARGE\"} 1"),
+        "{page}"
+    );
     running.end().await;
 }
 
@@ -156,15 +204,26 @@ async fn web_page_of_another_origin_may_call_and_read_refusals() {
          Access-Control-Request-Headers: content-type,x-grpc-web,authorization\r\n"
     );
     let answer = http1(running.node.public, &preflight).await.to_lowercase();
-    assert!(answer.contains("access-control-allow-origin: *"), "{answer}");
+    assert!(
+        answer.contains("access-control-allow-origin: *"),
+        "{answer}"
+    );
     assert!(answer.contains("authorization"), "{answer}");
 
-    let call = format!("POST {path}Content-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n");
+    let call =
+        format!("POST {path}Content-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n");
     let answer = http1(running.node.public, &call).await.to_lowercase();
     assert!(answer.contains("grpc-status: 16"), "{answer}");
     assert!(answer.contains("grpc-status-details-bin: "), "{answer}");
-    let exposed = answer.lines().find(|line| line.starts_with("access-control-expose-headers"));
-    assert!(exposed.expect("exposed").contains("grpc-status-details-bin"), "{answer}");
+    let exposed = answer
+        .lines()
+        .find(|line| line.starts_with("access-control-expose-headers"));
+    assert!(
+        exposed
+            .expect("exposed")
+            .contains("grpc-status-details-bin"),
+        "{answer}"
+    );
     running.end().await;
 }
 
@@ -178,18 +237,33 @@ async fn accounts_outlive_the_node() {
         ..Default::default()
     };
     let mut auth = AuthServiceClient::new(first.channel());
-    let credentials = auth.sign_up(request).await.expect("signed up").into_inner().credentials;
+    let credentials = auth
+        .sign_up(request)
+        .await
+        .expect("signed up")
+        .into_inner()
+        .credentials;
     let token = credentials.expect("credentials").access_token;
     first.node.shutdown();
     first.node.wait().await.expect("ends well");
 
-    let node = Node::start(config(&first.dir, &[])).await.expect("starts again");
-    let second = Running { node, dir: first.dir };
+    let node = Node::start(config(&first.dir, &[]))
+        .await
+        .expect("starts again");
+    let second = Running {
+        node,
+        dir: first.dir,
+    };
     let mut users = v1::user_service_client::UserServiceClient::new(second.channel());
     let mut request = Request::new(v1::GetProfileRequest::default());
     let bearer = format!("Bearer {token}").parse().expect("a header");
     request.metadata_mut().insert("authorization", bearer);
-    let user = users.get_profile(request).await.expect("the token holds").into_inner().user;
+    let user = users
+        .get_profile(request)
+        .await
+        .expect("the token holds")
+        .into_inner()
+        .user;
     assert_eq!(user.expect("a user").handle, "alice");
     second.end().await;
 }
@@ -224,21 +298,39 @@ async fn reflection_names_the_services_unless_it_is_off() {
 
     let running = start_with(&[]).await;
     let list = current::server_reflection_request::MessageRequest::ListServices(String::new());
-    let ask = current::ServerReflectionRequest { message_request: Some(list), ..Default::default() };
+    let ask = current::ServerReflectionRequest {
+        message_request: Some(list),
+        ..Default::default()
+    };
     let mut client =
         current::server_reflection_client::ServerReflectionClient::new(running.channel());
     let asks = tokio_stream::once(ask.clone());
-    let mut answers = client.server_reflection_info(asks).await.expect("taken").into_inner();
-    let answer = answers.message().await.expect("open").expect("an answer").message_response;
+    let mut answers = client
+        .server_reflection_info(asks)
+        .await
+        .expect("taken")
+        .into_inner();
+    let answer = answers
+        .message()
+        .await
+        .expect("open")
+        .expect("an answer")
+        .message_response;
     let text = format!("{answer:?}");
     assert!(text.contains("magpie.v1.ChatService"), "{text}");
     assert!(text.contains("grpc.health.v1.Health"), "{text}");
 
     let list = former::server_reflection_request::MessageRequest::ListServices(String::new());
-    let old = former::ServerReflectionRequest { message_request: Some(list), ..Default::default() };
+    let old = former::ServerReflectionRequest {
+        message_request: Some(list),
+        ..Default::default()
+    };
     let mut client =
         former::server_reflection_client::ServerReflectionClient::new(running.channel());
-    client.server_reflection_info(tokio_stream::once(old)).await.expect("taken");
+    client
+        .server_reflection_info(tokio_stream::once(old))
+        .await
+        .expect("taken");
     running.end().await;
 
     let running = start_with(&["--reflection=false"]).await;

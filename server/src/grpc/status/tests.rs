@@ -92,7 +92,10 @@ fn details_hold_the_error_and_what_tools_know() {
     let delay = retry.retry_delay.expect("present");
     assert_eq!((delay.seconds, delay.nanos), (1, 500_000_000));
     let bad = BadRequest::decode(&*detail("google.rpc.BadRequest")).expect("decodes");
-    assert_eq!(bad.field_violations[0].description, "1 to 100,000 characters");
+    assert_eq!(
+        bad.field_violations[0].description,
+        "1 to 100,000 characters"
+    );
 }
 
 #[test]
