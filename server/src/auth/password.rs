@@ -36,14 +36,27 @@ pub(super) fn check_strength(password: &str, names: &[String]) -> Result<(), Ref
         .chars()
         .take(PASSWORD_CHARACTERS_JUDGED_MAX)
         .collect();
-    let names: Vec<_> = names.iter().map(String::as_str).chain([OWN_NAME]).collect();
-    if zxcvbn(&judged, &names).score() < Score::Two {
+    let parts: Vec<_> = names.iter().flat_map(|name| parts(name)).collect();
+    let known: Vec<_> = parts.iter().map(String::as_str).chain([OWN_NAME]).collect();
+    if zxcvbn(&judged, &known).score() < Score::Two {
         return Err(Refusal::new(
             Reason::PasswordTooWeak,
             "this password is easy to guess: choose a longer or less common one",
         ));
     }
     Ok(())
+}
+
+/// A name as people use it in a password: whole, without what divides its words, and each word.
+fn parts(name: &str) -> Vec<String> {
+    let words: Vec<_> = name
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let mut parts = vec![name.to_owned(), words.concat()];
+    parts.extend(words);
+    parts
 }
 
 #[cfg(test)]
@@ -81,6 +94,7 @@ mod tests {
             "magpie12",
             "mary_poppins",
             "MaryPoppins",
+            "marypoppins1",
             "letmein1",
         ] {
             let refusal = strength(password).expect_err(password);
