@@ -142,6 +142,39 @@ async fn one_fdatasync_serves_all_that_waits() {
     .await;
 }
 
+#[tokio::test]
+async fn a_failed_fdatasync_ends_the_node_and_everything_answered_is_there_later() {
+    guarded_for(Duration::from_secs(60), async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("trace");
+        let mut scene = Scene::new().await;
+        scene.node.kill().await;
+        // Each thread fails from its own 30th on, so that the node comes up and takes some.
+        let inject = "inject=fdatasync,fsync:error=EIO:when=30+";
+        let options = ["-e", "trace=fdatasync,fsync", "-e", inject];
+        scene.node.set_up(Setup::new().strace(&file, &options));
+        scene.node.start().await;
+        let ann = scene.ann.over(scene.node.api());
+        let history = History::new();
+        for number in 0..1_000 {
+            let request = message(scene.room, &format!("number {number}"));
+            let key = history.started("ann", &request);
+            match ann.send_request(request).await {
+                Ok(answer) => history.answered(key, answer.seq),
+                Err(_) => break,
+            }
+        }
+        assert!(history.answers() < 1_000, "no fdatasync failed");
+        let status = scene.node.ended_within(Duration::from_secs(10)).await;
+        assert_ne!(status.code(), Some(0), "an I/O error is said");
+        scene.node.set_up(Setup::new());
+        scene.node.start().await;
+        let log = scene.ann.over(scene.node.api()).log(scene.room).await;
+        history.check(scene.room, &log);
+    })
+    .await;
+}
+
 type Wire = (
     Vec<(usize, Vec<u8>)>,
     Vec<(usize, ServerFrame)>,

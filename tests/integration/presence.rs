@@ -7,7 +7,7 @@ use magpie::v1::{
     SetStatusRequest, State, Watch, client_frame, server_frame::Frame,
 };
 use magpie_tests::{
-    guard::guarded,
+    guard::{guarded, guarded_for},
     node::Setup,
     person::Person,
     proxy::{Fault, FaultProxy},
@@ -196,6 +196,83 @@ async fn presence_is_shown_to_those_who_share_a_room_only() {
         drop(session);
     })
     .await;
+}
+
+#[tokio::test]
+async fn losses_that_are_back_within_the_grace_are_never_told() {
+    guarded_for(Duration::from_secs(60), async {
+        let setup = quick().limit("presence_grace_millis", 20_000);
+        let scene = Scene::on(setup).await;
+        let people = crowd(&scene, 10).await;
+        let watched: Vec<&Person> = people.iter().collect();
+        let watcher = watching(&scene.ann, &watched).await;
+        let mut sessions = Vec::new();
+        for person in &people {
+            sessions.push(open(person).await);
+        }
+        for person in &people {
+            state_seen(&watcher, 0, person, PresenceState::Online).await;
+        }
+        let from = watcher.position();
+        for _ in 0..100 {
+            sessions.clear();
+            let opening = people.iter().map(open);
+            sessions = futures_util::future::join_all(opening).await;
+        }
+        // Longer than the least time between two presence frames.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let told = watcher.received()[from..]
+            .iter()
+            .filter(|r| presences(&r.frame) > 0)
+            .count();
+        assert_eq!(told, 0, "frames after 1,000 cuts");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_who_come_at_once_make_one_frame_for_a_watcher() {
+    guarded_for(Duration::from_secs(60), async {
+        let scene = Scene::on(quick().limit("presence_interval_millis", 2_000)).await;
+        let people = crowd(&scene, 20).await;
+        let watched: Vec<&Person> = people.iter().collect();
+        let watcher = watching(&scene.ann, &watched).await;
+        let begin = Instant::now();
+        let _sessions = futures_util::future::join_all(people.iter().map(open)).await;
+        for person in &people {
+            state_seen(&watcher, 0, person, PresenceState::Online).await;
+        }
+        let frames = watcher
+            .received()
+            .iter()
+            .filter(|r| presences(&r.frame) > 0)
+            .count();
+        let intervals = begin.elapsed().as_millis() / 2_000 + 2;
+        assert!(
+            frames as u128 <= intervals,
+            "{frames} frames in {:?}",
+            begin.elapsed()
+        );
+    })
+    .await;
+}
+
+/// People in the scene's room.
+async fn crowd(scene: &Scene, count: usize) -> Vec<Person> {
+    let mut people = Vec::new();
+    for number in 0..count {
+        people.push(scene.node.api().sign_up(&format!("crow_{number}")).await);
+    }
+    let invited: Vec<&Person> = people.iter().collect();
+    scene.ann.invite(scene.room, &invited).await;
+    people
+}
+
+fn presences(frame: &ServerFrame) -> usize {
+    match &frame.frame {
+        Some(Frame::PresenceChanged(changed)) => changed.presences.len(),
+        _ => 0,
+    }
 }
 
 /// Opens a stream, apart from the person's other calls, so that it can be lost alone.

@@ -150,6 +150,11 @@ impl Node {
         self.process = Some(process);
     }
 
+    /// Starts it in another way from the next start on.
+    pub fn set_up(&mut self, setup: Setup) {
+        self.setup = setup;
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
