@@ -10,6 +10,7 @@ use magpie::v1::{
 use magpie_tests::{
     api::{Api, PASSWORD},
     guard::guarded,
+    node::Setup,
     person::Person,
     refusal,
     session::Session,
@@ -259,6 +260,37 @@ async fn a_token_is_renewed_within_the_stream() {
         let foreign = client_frame::Frame::RenewToken(RenewToken { access_token });
         let refused = session.ask(foreign).await.await.expect_err("refused");
         assert_eq!(refused.reason(), Reason::Unauthenticated, "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_unless_it_is_renewed() {
+    guarded(async {
+        let scene = Scene::on(Setup::new().limit("access_token_millis", 4_000)).await;
+        let renewing = live(&scene.ann).await;
+        let idle = live(&scene.bob).await;
+        let fresh = refreshed(&scene.node.api(), &scene.ann.credentials.refresh_token).await;
+        // Token times have whole seconds: the renewed one shall end later than the first.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let fresh = refreshed(
+            &scene.node.api(),
+            &fresh.expect("renewed").credentials.refresh_token,
+        );
+        let access_token = fresh.await.expect("renewed").credentials.access_token;
+        let renew = client_frame::Frame::RenewToken(RenewToken { access_token });
+        renewing.ask(renew).await.await.expect("renewed");
+        let (error, advice) = idle.find(0, "Closing", closing).await;
+        assert_eq!(error.reason(), Reason::TokenExpired, "{error:?}");
+        assert_eq!(advice, ReconnectAdvice::Yes);
+        assert!(renewing.is_open(), "the renewed stream goes on");
+        let status = scene
+            .bob
+            .send(scene.room, "too late")
+            .await
+            .expect_err("refused");
+        let error = refusal::of_status(&status);
+        refusal::expect(&error, Reason::TokenExpired, Effect::None);
     })
     .await;
 }

@@ -1,11 +1,14 @@
 //! Two people who talk over streams.
 
+use std::time::Duration;
+
 use magpie::v1::{
-    MarkReadRequest, MarksChanged, SendTypingRequest, ServerFrame, client_frame,
+    Effect, MarkReadRequest, MarksChanged, Reason, SendTypingRequest, ServerFrame, client_frame,
     server_frame::Frame,
 };
 use magpie_tests::{
     guard::guarded,
+    node::Setup,
     person::{message, text_of, texts_of},
 };
 
@@ -69,6 +72,45 @@ async fn sends_of_a_session_keep_their_order_without_waiting_for_answers() {
             device.repeated, 0,
             "nothing comes twice over a sound stream"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_send_holds_the_later_ones_back_so_that_order_is_kept() {
+    guarded(async {
+        let setup = Setup::new()
+            .limit("room_send_burst", 4)
+            .limit("room_sends_per_minute", 600);
+        let scene = Scene::on(setup).await;
+        let session = live(&scene.ann).await;
+        let requests: Vec<_> = (0..12)
+            .map(|number| message(scene.room, &format!("number {number}")))
+            .collect();
+        let mut waiting = requests.clone();
+        let mut reasons = Vec::new();
+        while !waiting.is_empty() {
+            let mut answers = Vec::new();
+            for request in &waiting {
+                let frame = client_frame::Frame::SendMessage(request.clone());
+                answers.push(session.ask(frame).await);
+            }
+            let mut refused = Vec::new();
+            for (request, answer) in waiting.iter().zip(answers) {
+                if let Err(error) = answer.await {
+                    assert_ne!(error.effect(), Effect::Unknown, "{error:?}");
+                    reasons.push(error.reason());
+                    refused.push(request.clone());
+                }
+            }
+            waiting = refused;
+            // A client waits as it is told; a tenth of a second brings one more here.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        assert_eq!(reasons.first(), Some(&Reason::RateLimited), "{reasons:?}");
+        assert!(reasons.contains(&Reason::EarlierSendRefused), "{reasons:?}");
+        let texts: Vec<String> = requests.into_iter().map(|request| request.text).collect();
+        assert_eq!(texts_of(&scene.bob.log(scene.room).await), texts);
     })
     .await;
 }
