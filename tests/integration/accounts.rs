@@ -270,14 +270,10 @@ async fn a_stream_ends_with_its_token_unless_it_is_renewed() {
         let scene = Scene::on(Setup::new().limit("access_token_millis", 4_000)).await;
         let renewing = live(&scene.ann).await;
         let idle = live(&scene.bob).await;
-        let fresh = refreshed(&scene.node.api(), &scene.ann.credentials.refresh_token).await;
         // Token times have whole seconds: the renewed one shall end later than the first.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let fresh = refreshed(
-            &scene.node.api(),
-            &fresh.expect("renewed").credentials.refresh_token,
-        );
-        let access_token = fresh.await.expect("renewed").credentials.access_token;
+        let fresh = refreshed(&scene.node.api(), &scene.ann.credentials.refresh_token).await;
+        let access_token = fresh.expect("renewed").credentials.access_token;
         let renew = client_frame::Frame::RenewToken(RenewToken { access_token });
         renewing.ask(renew).await.await.expect("renewed");
         let (error, advice) = idle.find(0, "Closing", closing).await;
