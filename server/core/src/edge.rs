@@ -63,6 +63,8 @@ pub enum Input<O> {
     Drained(SessionId),
     /// The stream ended without a Bye.
     Gone(SessionId),
+    /// What the client sends cannot be understood from here on.
+    Broken(SessionId, Refusal),
     /// A device was revoked.
     Revoked(DeviceId),
     /// The node is about to stop.
@@ -136,6 +138,8 @@ pub struct Edge<W: Wire, O> {
     rooms: HashMap<RoomId, Followers>,
     outputs: VecDeque<Output>,
     delivered: u64,
+    /// The node stops: nothing new is taken.
+    closing: bool,
 }
 
 /// Who follows a room here.
@@ -161,13 +165,19 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             rooms: HashMap::new(),
             outputs: VecDeque::new(),
             delivered: 0,
+            closing: false,
         }
     }
 
     /// Takes in one input.
     pub fn handle(&mut self, input: Input<O>, now: Now) {
         match input {
-            Input::Open { session, caller, hello, outlet } => {
+            Input::Open {
+                session,
+                caller,
+                hello,
+                outlet,
+            } => {
                 self.open(session, caller, *hello, outlet, now);
             }
             Input::Account(session, account) => self.account_read(session, account, now),
@@ -177,6 +187,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             Input::Owner(message) => self.owner(message),
             Input::Drained(session) => self.drained(session, now),
             Input::Gone(session) => self.end(session, None),
+            Input::Broken(session, refusal) => self.close(session, refusal, false),
             Input::Revoked(device) => self.revoked(device),
             Input::Drain(window) => self.drain(window),
             Input::CloseAll => self.close_all(),
@@ -187,6 +198,24 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     /// The next thing to do. Ask until there is none.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> EdgeId {
+        self.id
+    }
+
+    /// The device that opened a session.
+    pub fn device_of(&self, session: SessionId) -> Option<DeviceId> {
+        self.sessions.get(&session).map(|open| open.caller.device)
+    }
+
+    /// The devices that have a session here.
+    pub fn devices(&self) -> BTreeSet<DeviceId> {
+        self.sessions
+            .values()
+            .map(|open| open.caller.device)
+            .collect()
     }
 
     /// How many sessions there are.
@@ -209,7 +238,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Queues an event. False: the session reads too slowly.
     fn event(&mut self, session: SessionId, frame: &Frame) -> bool {
-        let Some(open) = self.sessions.get(&session) else { return true };
+        let Some(open) = self.sessions.get(&session) else {
+            return true;
+        };
         let (encoded, bytes) = self.wire.encode(0, frame);
         open.outlet.event(encoded, bytes)
     }
@@ -224,7 +255,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Forgets a session, and closes its outlet.
     fn end(&mut self, session: SessionId, linger_millis: Option<u64>) {
-        let Some(ended) = self.sessions.remove(&session) else { return };
+        let Some(ended) = self.sessions.remove(&session) else {
+            return;
+        };
         ended.outlet.close();
         for room in ended.rooms.keys() {
             self.unfollow(*room, session);
@@ -242,7 +275,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn revoked(&mut self, device: DeviceId) {
-        let theirs = self.sessions.iter().filter(|(_, open)| open.caller.device == device);
+        let theirs = self
+            .sessions
+            .iter()
+            .filter(|(_, open)| open.caller.device == device);
         let mut theirs: Vec<_> = theirs.map(|(session, _)| *session).collect();
         theirs.sort_unstable();
         for session in theirs {
@@ -259,13 +295,31 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
+    /// Ends all sessions, each as soon as what it asked for is answered.
     fn close_all(&mut self) {
+        self.closing = true;
         let mut sessions: Vec<_> = self.sessions.keys().copied().collect();
         sessions.sort_unstable();
         for session in sessions {
+            self.close_answered(session);
+        }
+    }
+
+    /// Ends a session of a node that stops, if nothing is unanswered.
+    fn close_answered(&mut self, session: SessionId) {
+        if self.closing
+            && self
+                .sessions
+                .get(&session)
+                .is_some_and(|open| open.calls.is_empty())
+        {
             let why = "the node stops; come back in a moment";
             let refusal = Refusal::new(Reason::Draining, why);
-            self.close(session, refusal.with_retry_after(Duration::from_millis(500)), true);
+            self.close(
+                session,
+                refusal.with_retry_after(Duration::from_millis(500)),
+                true,
+            );
         }
     }
 }

@@ -24,7 +24,9 @@ impl Lineage {
         let mut spans = Vec::new();
         let mut next = by_epoch.last_key_value().map(|(_, boundary)| *boundary);
         while let Some(boundary) = next {
-            let shadowed = spans.last().is_some_and(|(start, _)| *start <= boundary.start);
+            let shadowed = spans
+                .last()
+                .is_some_and(|(start, _)| *start <= boundary.start);
             if !shadowed {
                 spans.push((boundary.start, boundary.epoch));
             }
@@ -71,12 +73,20 @@ mod tests {
 
     fn boundary(epoch: u64, start: i64, prev: u64) -> Boundary {
         let start = Seq::new(start).expect("a seq");
-        Boundary { epoch: Epoch(epoch), start, prev: Epoch(prev) }
+        Boundary {
+            epoch: Epoch(epoch),
+            start,
+            prev: Epoch(prev),
+        }
     }
 
     fn epochs(lineage: &Lineage, through: i64) -> Vec<u64> {
         (1..=through)
-            .map(|seq| Seq::new(seq).and_then(|seq| lineage.epoch_of(seq)).map_or(0, |e| e.0))
+            .map(|seq| {
+                Seq::new(seq)
+                    .and_then(|seq| lineage.epoch_of(seq))
+                    .map_or(0, |e| e.0)
+            })
             .collect()
     }
 
@@ -102,7 +112,10 @@ mod tests {
     #[test]
     fn taking_over_names_the_predecessor() {
         let mut lineage = Lineage::of(&[boundary(1, 1, 0)]);
-        assert_eq!(lineage.take_over(Epoch(2), Seq::new(4).expect("a seq")), boundary(2, 4, 1));
+        assert_eq!(
+            lineage.take_over(Epoch(2), Seq::new(4).expect("a seq")),
+            boundary(2, 4, 1)
+        );
         assert_eq!(epochs(&lineage, 5), [1, 1, 1, 2, 2]);
     }
 }

@@ -52,7 +52,8 @@ impl<E> Outbox<E> {
         if self.closed {
             return true;
         }
-        let over = self.event_bytes + bytes > self.bytes_max || self.events.len() >= self.frames_max;
+        let over =
+            self.event_bytes + bytes > self.bytes_max || self.events.len() >= self.frames_max;
         if self.lagging || (over && !self.events.is_empty()) {
             self.lagging = true;
             return false;
@@ -60,6 +61,13 @@ impl<E> Outbox<E> {
         self.event_bytes += bytes;
         self.events.push_back((frame, bytes));
         true
+    }
+
+    /// Takes no event until half is drained, for want of memory elsewhere. True if there is nothing
+    /// to drain, so that an event must be taken all the same.
+    pub fn hold_back(&mut self) -> bool {
+        self.lagging = !self.events.is_empty();
+        !self.lagging
     }
 
     /// See [`crate::frame::Outlet::control`].

@@ -11,11 +11,11 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use self::{pipeline::Active, window::Reading};
 pub use self::{
     query::{EntriesPage, MessagesPage, Position, Query, View},
     window::{Fetch, Fetched},
 };
-use self::{pipeline::Active, window::Reading};
 use crate::{
     command::{Answer, Submit},
     entry::{MemberChange, RoomKind},
@@ -143,6 +143,8 @@ pub struct Owner<T> {
     fencing: Option<BTreeMap<RoomId, WriteNo>>,
     /// Set while the store has no space.
     full: bool,
+    /// Rooms with a write that was refused.
+    refused: BTreeSet<RoomId>,
     outputs: VecDeque<Output<T>>,
 }
 
@@ -178,6 +180,7 @@ impl<T> Owner<T> {
             ready: BTreeMap::new(),
             fencing: None,
             full: false,
+            refused: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -190,7 +193,13 @@ impl<T> Owner<T> {
         pending: Vec<(Epoch, Slot, RoomId)>,
     ) {
         for (room, hint) in hints {
-            self.heads.insert(room, Head { seq: hint.head, time: hint.time });
+            self.heads.insert(
+                room,
+                Head {
+                    seq: hint.head,
+                    time: hint.time,
+                },
+            );
         }
         for (epoch, slot, room) in pending {
             self.slots.inherit(partition, epoch, slot, room);

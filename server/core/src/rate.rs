@@ -52,7 +52,11 @@ pub struct Limiter<K> {
 impl<K: Ord + Clone> Limiter<K> {
     /// A limiter that knows no key yet.
     pub fn new(rate: Rate, keys_max: usize) -> Self {
-        Self { rate, keys_max, buckets: BTreeMap::new() }
+        Self {
+            rate,
+            keys_max,
+            buckets: BTreeMap::new(),
+        }
     }
 
     /// Takes one token of a key, or says how long until there is one.
@@ -79,7 +83,10 @@ mod tests {
 
     use super::*;
 
-    const RATE: Rate = Rate { burst: 3, per_minute: 60 };
+    const RATE: Rate = Rate {
+        burst: 3,
+        per_minute: 60,
+    };
 
     #[test]
     fn a_burst_then_the_rate() {

@@ -74,8 +74,10 @@ impl Room {
         let mut room = Self {
             id,
             lineage: lineage.clone(),
-            settings: settings
-                .unwrap_or_else(|| Settings { kind: RoomKind::Group, title: String::new() }),
+            settings: settings.unwrap_or_else(|| Settings {
+                kind: RoomKind::Group,
+                title: String::new(),
+            }),
             members: Members::new(loaded.members, loaded.marks),
             tail: Tail::default(),
             ids: ids::Ids::default(),
@@ -156,15 +158,25 @@ impl Room {
         entry.time = entry.time.max(self.time);
         let mut rows = Vec::with_capacity(4);
         if !self.bounded {
-            rows.push(Row::Boundary(self.id, self.lineage.take_over(epoch, entry.seq)));
+            rows.push(Row::Boundary(
+                self.id,
+                self.lineage.take_over(epoch, entry.seq),
+            ));
             self.bounded = true;
         }
         if let Some(whole) = whole {
             rows.push(Row::Body(self.id, entry.seq, epoch, whole));
         }
-        let pointer = crate::rows::Pointer { seq: entry.seq, epoch };
+        let pointer = crate::rows::Pointer {
+            seq: entry.seq,
+            epoch,
+        };
         rows.push(Row::Pointer(self.id, entry.actor, entry.id, pointer));
-        let stored = StoredEntry { epoch, committed_upto: self.certified, entry };
+        let stored = StoredEntry {
+            epoch,
+            committed_upto: self.certified,
+            entry,
+        };
         let entry = Arc::new(stored.entry.clone());
         rows.push(Row::Entry(self.id, stored));
         self.fold(&entry, limits);
@@ -174,9 +186,10 @@ impl Room {
     /// Moves a member's marks forward. Returns them, and the row to write if they moved.
     pub fn mark(&mut self, user: UserId, marks: Marks) -> (Marks, Option<Row>) {
         match self.members.mark(user, marks) {
-            Some(stored) => {
-                (self.members.marks(user), Some(Row::Marks(self.id, user, stored)))
-            }
+            Some(stored) => (
+                self.members.marks(user),
+                Some(Row::Marks(self.id, user, stored)),
+            ),
             None => (self.members.marks(user), None),
         }
     }
@@ -191,8 +204,10 @@ impl Room {
     /// ended the membership. `None` for those who never were members.
     pub fn visible_to(&self, user: UserId) -> Option<Seq> {
         let row = self.members.get(user)?;
-        (row.joined <= self.certified)
-            .then(|| row.left.map_or(self.certified, |left| left.min(self.certified)))
+        (row.joined <= self.certified).then(|| {
+            row.left
+                .map_or(self.certified, |left| left.min(self.certified))
+        })
     }
 
     /// Whether a user is a member as of the certified head.
@@ -213,7 +228,10 @@ impl Room {
     /// The rows of a hint as of now, with the member rows that changed since the last one. Only
     /// while nothing is in flight.
     pub fn hint(&mut self, room_list: Seq) -> Vec<Row> {
-        assert_eq!(self.head, self.certified, "a hint is written only of what is durable");
+        assert_eq!(
+            self.head, self.certified,
+            "a hint is written only of what is durable"
+        );
         let hint = Hint {
             head: self.certified,
             time: self.time,
@@ -235,7 +253,10 @@ impl Room {
         match &entry.body {
             Body::Message(_) => self.members.sent(entry.actor, entry.seq),
             Body::Created { kind, title, .. } => {
-                self.settings = Settings { kind: *kind, title: title.clone() };
+                self.settings = Settings {
+                    kind: *kind,
+                    title: title.clone(),
+                };
             }
             Body::Updated { title } => {
                 if let Some(title) = title {

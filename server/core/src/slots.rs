@@ -48,7 +48,12 @@ impl Slots {
 
     /// Takes in a slot that a former owner did not finish.
     pub fn inherit(&mut self, partition: Partition, epoch: Epoch, slot: Slot, room: RoomId) {
-        if self.closed.entry((partition, epoch, slot)).or_default().insert(room) {
+        if self
+            .closed
+            .entry((partition, epoch, slot))
+            .or_default()
+            .insert(room)
+        {
             *self.names.entry(room).or_default() += 1;
         }
     }
@@ -65,7 +70,11 @@ impl Slots {
         let open = self.open.entry(partition).or_insert_with(|| {
             let slot = *next;
             *next = Slot(slot.0 + 1);
-            Open { slot, since: now, rooms: BTreeSet::new() }
+            Open {
+                slot,
+                since: now,
+                rooms: BTreeSet::new(),
+            }
         });
         if !open.rooms.insert(room) {
             return None;
@@ -114,9 +123,12 @@ impl Slots {
             }
         }
         for (epoch, slot) in &done {
-            self.closed.retain(|key, _| !(key.0 == partition && key.1 == *epoch && key.2 <= *slot));
+            self.closed
+                .retain(|key, _| !(key.0 == partition && key.1 == *epoch && key.2 <= *slot));
         }
-        done.into_iter().map(|(epoch, slot)| Row::Done(partition, epoch, slot)).collect()
+        done.into_iter()
+            .map(|(epoch, slot)| Row::Done(partition, epoch, slot))
+            .collect()
     }
 
     /// Whether some slot names the room, so that it must stay in memory.
@@ -131,7 +143,8 @@ impl Slots {
 
     fn close(&mut self, partition: Partition) {
         if let Some(open) = self.open.remove(&partition) {
-            self.closed.insert((partition, self.epoch, open.slot), open.rooms);
+            self.closed
+                .insert((partition, self.epoch, open.slot), open.rooms);
         }
     }
 }
@@ -149,27 +162,45 @@ mod tests {
         let mut slots = Slots::new(Epoch(3), Duration::from_secs(10));
         let (partition, now) = (Partition::of_room(room(1)), Instant(0));
         let first = slots.note(room(1), now);
-        assert_eq!(first, Some(Row::Pending(partition, Epoch(3), Slot(0), room(1))));
+        assert_eq!(
+            first,
+            Some(Row::Pending(partition, Epoch(3), Slot(0), room(1)))
+        );
         assert_eq!(slots.note(room(1), now), None);
         assert!(slots.due(Instant(9_999)).is_empty());
-        assert_eq!(slots.due(Instant(10_000)).into_iter().collect::<Vec<_>>(), [room(1)]);
+        assert_eq!(
+            slots.due(Instant(10_000)).into_iter().collect::<Vec<_>>(),
+            [room(1)]
+        );
         assert!(slots.names(room(1)));
-        assert_eq!(slots.hinted(room(1)), [Row::Done(partition, Epoch(3), Slot(0))]);
+        assert_eq!(
+            slots.hinted(room(1)),
+            [Row::Done(partition, Epoch(3), Slot(0))]
+        );
         assert!(!slots.names(room(1)));
         let next = slots.note(room(1), Instant(10_000));
-        assert_eq!(next, Some(Row::Pending(partition, Epoch(3), Slot(1), room(1))));
+        assert_eq!(
+            next,
+            Some(Row::Pending(partition, Epoch(3), Slot(1), room(1)))
+        );
     }
 
     #[test]
     fn a_slot_is_not_done_before_an_earlier_one() {
         let mut slots = Slots::new(Epoch(3), Duration::from_secs(10));
         let partition = Partition::of_room(room(1));
-        let other = (2..).map(room).find(|r| Partition::of_room(*r) == partition).expect("one");
+        let other = (2..)
+            .map(room)
+            .find(|r| Partition::of_room(*r) == partition)
+            .expect("one");
         slots.inherit(partition, Epoch(2), Slot(4), room(1));
         slots.inherit(partition, Epoch(2), Slot(5), other);
         assert!(slots.hinted(other).is_empty());
         assert!(!slots.inherited_nothing());
-        assert_eq!(slots.hinted(room(1)), [Row::Done(partition, Epoch(2), Slot(5))]);
+        assert_eq!(
+            slots.hinted(room(1)),
+            [Row::Done(partition, Epoch(2), Slot(5))]
+        );
         assert!(slots.inherited_nothing());
     }
 }

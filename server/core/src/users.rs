@@ -5,8 +5,8 @@ mod presence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use self::presence::{Presence, PresenceState, Status};
 use self::presence::{Held, User};
+pub use self::presence::{Presence, PresenceState, Status};
 use crate::{
     ids::{DeviceId, EdgeId, SessionId, UserId},
     limits::{Limits, millis},
@@ -112,20 +112,48 @@ impl Users {
     /// Takes in one input.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
-            Input::Up { session, user, device, idle, stored } => {
-                self.up(session, user, Held { device, idle, until: None }, stored, now);
+            Input::Up {
+                session,
+                user,
+                device,
+                idle,
+                stored,
+            } => {
+                self.up(
+                    session,
+                    user,
+                    Held {
+                        device,
+                        idle,
+                        until: None,
+                    },
+                    stored,
+                    now,
+                );
             }
-            Input::Down { session, user, linger_millis } => {
+            Input::Down {
+                session,
+                user,
+                linger_millis,
+            } => {
                 self.down(session, user, linger_millis, now);
             }
-            Input::Idle { session, user, idle } => self.change(user, now, |user| {
+            Input::Idle {
+                session,
+                user,
+                idle,
+            } => self.change(user, now, |user| {
                 if let Some(held) = user.sessions.get_mut(&session) {
                     held.idle = idle;
                 }
             }),
             Input::Status(user, status) => self.change(user, now, |user| user.status = status),
             Input::Watch(session, users) => self.watch(session, users, now),
-            Input::Account { user, revision, rows } => self.account(user, revision, &rows),
+            Input::Account {
+                user,
+                revision,
+                rows,
+            } => self.account(user, revision, &rows),
             Input::Tick => self.tick(now),
         }
     }
@@ -154,23 +182,20 @@ impl Users {
         self.users.is_empty()
     }
 
-    fn up(
-        &mut self,
-        session: SessionKey,
-        user: UserId,
-        held: Held,
-        stored: Stored,
-        now: Now,
-    ) {
+    fn up(&mut self, session: SessionKey, user: UserId, held: Held, stored: Stored, now: Now) {
         let device = held.device;
         let sessions_max = self.limits.user_sessions_max as usize;
         let mut ended = Vec::new();
         self.change(user, now, |user| {
             user.restore(stored);
             // The device is back: what is left of its former session counts no more.
-            user.sessions.retain(|_, other| other.device != device || other.until.is_none());
+            user.sessions
+                .retain(|_, other| other.device != device || other.until.is_none());
             user.sessions.insert(session, held);
-            let live = user.sessions.iter().filter(|(_, held)| held.until.is_none());
+            let live = user
+                .sessions
+                .iter()
+                .filter(|(_, held)| held.until.is_none());
             let live: Vec<_> = live.map(|(key, _)| *key).collect();
             ended.extend(live.iter().take(live.len().saturating_sub(sessions_max)));
             for key in &ended {
@@ -178,7 +203,10 @@ impl Users {
             }
         });
         for (edge, session) in ended {
-            let end = ToEdge::End { session, reason: Reason::SessionReplaced };
+            let end = ToEdge::End {
+                session,
+                reason: Reason::SessionReplaced,
+            };
             self.outputs.push_back(Output::Edge(edge, end));
         }
     }
@@ -186,7 +214,9 @@ impl Users {
     fn down(&mut self, session: SessionKey, user: UserId, linger_millis: u64, now: Now) {
         self.unwatch(session);
         self.change(user, now, |user| {
-            let Some(held) = user.sessions.get_mut(&session) else { return };
+            let Some(held) = user.sessions.get_mut(&session) else {
+                return;
+            };
             user.last_seen = Some(now.wall);
             if linger_millis == 0 {
                 user.sessions.remove(&session);
@@ -220,7 +250,10 @@ impl Users {
     fn tell_watchers(&mut self, user: UserId, presence: &Presence) {
         for (edge, session) in self.watchers.get(&user).into_iter().flatten() {
             let presences = vec![presence.clone()];
-            let message = ToEdge::Presence { session: *session, presences };
+            let message = ToEdge::Presence {
+                session: *session,
+                presences,
+            };
             self.outputs.push_back(Output::Edge(*edge, message));
         }
     }
@@ -228,12 +261,17 @@ impl Users {
     fn watch(&mut self, session: SessionKey, wanted: Vec<(UserId, Stored)>, now: Now) {
         let before = self.unwatch(session);
         let mut users = BTreeSet::new();
-        for (user, stored) in wanted.into_iter().take(self.limits.session_watch_max as usize) {
+        for (user, stored) in wanted
+            .into_iter()
+            .take(self.limits.session_watch_max as usize)
+        {
             self.users.entry(user).or_default().restore(stored);
             users.insert(user);
         }
         self.warm_up(now.instant);
-        let fresh = users.difference(&before).filter_map(|user| self.presence(*user));
+        let fresh = users
+            .difference(&before)
+            .filter_map(|user| self.presence(*user));
         let presences: Vec<_> = fresh.collect();
         for user in &users {
             self.watchers.entry(*user).or_default().insert(session);
@@ -242,7 +280,10 @@ impl Users {
             self.watching.insert(session, users);
         }
         if !presences.is_empty() {
-            let message = ToEdge::Presence { session: session.1, presences };
+            let message = ToEdge::Presence {
+                session: session.1,
+                presences,
+            };
             self.outputs.push_back(Output::Edge(session.0, message));
         }
     }
@@ -261,11 +302,20 @@ impl Users {
     }
 
     fn account(&mut self, user: UserId, revision: u64, rows: &[AccountRoom]) {
-        let Some(known) = self.users.get(&user) else { return };
-        let live = known.sessions.iter().filter(|(_, held)| held.until.is_none());
+        let Some(known) = self.users.get(&user) else {
+            return;
+        };
+        let live = known
+            .sessions
+            .iter()
+            .filter(|(_, held)| held.until.is_none());
         let edges: BTreeSet<_> = live.map(|((edge, _), _)| *edge).collect();
         for edge in edges {
-            let message = ToEdge::Account { user, revision, rows: rows.to_vec() };
+            let message = ToEdge::Account {
+                user,
+                revision,
+                rows: rows.to_vec(),
+            };
             self.outputs.push_back(Output::Edge(edge, message));
         }
     }
@@ -289,7 +339,8 @@ impl Users {
             }
         }
         let watchers = &self.watchers;
-        self.users.retain(|user, known| known.is_there() || watchers.contains_key(user));
+        self.users
+            .retain(|user, known| known.is_there() || watchers.contains_key(user));
     }
 
     fn warm_up(&mut self, now: Instant) {

@@ -59,7 +59,8 @@ impl Parts {
         Ok(Self {
             context: context.clone(),
             log,
-            accounts, engine,
+            accounts,
+            engine,
             admin,
         })
     }

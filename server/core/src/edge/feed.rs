@@ -26,14 +26,23 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn owner(&mut self, message: ToEdge) {
         match message {
             ToEdge::Entry { room, entry } => self.entry(room, entry),
-            ToEdge::Synced { session, room, outcome } => self.synced(session, room, outcome),
+            ToEdge::Synced {
+                session,
+                room,
+                outcome,
+            } => self.synced(session, room, outcome),
             ToEdge::Dropped { room, user } => self.dropped(room, user),
             ToEdge::Marks { room, marks, only } => self.marks(room, &marks, only),
             ToEdge::Typing { room, user } => self.typing(room, user),
-            ToEdge::Account { user, revision, rows } => self.account(user, revision, &rows),
+            ToEdge::Account {
+                user,
+                revision,
+                rows,
+            } => self.account(user, revision, &rows),
             ToEdge::Presence { session, presences } => {
                 if let Some(open) = self.sessions.get_mut(&session) {
-                    open.presences.extend(presences.into_iter().map(|p| (p.user, p)));
+                    open.presences
+                        .extend(presences.into_iter().map(|p| (p.user, p)));
                 }
             }
             ToEdge::End { session, reason } => {
@@ -52,18 +61,30 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if followers.live.is_empty() {
             return;
         }
-        let frame = Frame::Event { room, entry: entry.clone() };
+        let frame = Frame::Event {
+            room,
+            entry: entry.clone(),
+        };
         let (encoded, bytes) = self.wire.encode(0, &frame);
         let (sessions, delivered) = (&mut self.sessions, &mut self.delivered);
         followers.live.retain(|(session, _)| {
-            let Some(open) = sessions.get_mut(session) else { return false };
+            let Some(open) = sessions.get_mut(session) else {
+                return false;
+            };
             *delivered += 1;
             if open.outlet.event(encoded.clone(), bytes) {
                 return true;
             }
             *delivered -= 1;
             let (after, read) = (entry.seq.prev(), Seq::ZERO);
-            open.rooms.insert(room, Follow { phase: Phase::Waiting, after, read });
+            open.rooms.insert(
+                room,
+                Follow {
+                    phase: Phase::Waiting,
+                    after,
+                    read,
+                },
+            );
             open.to_attach.push_back(room);
             false
         });
@@ -79,7 +100,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     fn dropped(&mut self, room: RoomId, user: UserId) {
         for session in self.users.get(&user).cloned().unwrap_or_default() {
             if let Some(open) = self.sessions.get_mut(&session)
-                && open.rooms.get(&room).is_some_and(|follow| follow.phase == Phase::Live)
+                && open
+                    .rooms
+                    .get(&room)
+                    .is_some_and(|follow| follow.phase == Phase::Live)
             {
                 open.rooms.remove(&room);
             }
@@ -105,7 +129,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     fn settle(&mut self, session: SessionId, room: RoomId, outcome: Synced) {
         match outcome {
             Synced::Live => {
-                let follow = self.sessions.get(&session).and_then(|open| open.rooms.get(&room));
+                let follow = self
+                    .sessions
+                    .get(&session)
+                    .and_then(|open| open.rooms.get(&room));
                 let after = follow.map(|follow| follow.after).unwrap_or_default();
                 self.live(session, room, after);
             }
@@ -126,7 +153,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>) {
         let (live, through) = (sync.live, sync.through);
         let told = self.event(session, &Frame::RoomSync(sync));
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         match (told, live) {
             (true, true) => self.live(session, room, through),
             (true, false) => drop(open.rooms.remove(&room)),
@@ -140,8 +169,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn live(&mut self, session: SessionId, room: RoomId, cursor: Seq) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
-        let Some(follow) = open.rooms.get_mut(&room) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Some(follow) = open.rooms.get_mut(&room) else {
+            return;
+        };
         follow.phase = Phase::Live;
         let user = open.caller.user;
         let followers = self.rooms.entry(room).or_default();
@@ -150,19 +183,30 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn marks(&mut self, room: RoomId, marks: &Arc<[(UserId, Marks)]>, only: Option<UserId>) {
-        let frame = Frame::Marks { room, marks: marks.clone() };
+        let frame = Frame::Marks {
+            room,
+            marks: marks.clone(),
+        };
         let (encoded, bytes) = self.wire.encode(0, &frame);
-        let Some(followers) = self.rooms.get_mut(&room) else { return };
+        let Some(followers) = self.rooms.get_mut(&room) else {
+            return;
+        };
         let (sessions, cursor) = (&mut self.sessions, followers.cursor);
         followers.live.retain(|(session, user)| {
-            let Some(open) = sessions.get_mut(session) else { return false };
+            let Some(open) = sessions.get_mut(session) else {
+                return false;
+            };
             let concerned = only.is_none_or(|only| only == *user);
             if !concerned || open.outlet.event(encoded.clone(), bytes) {
                 return true;
             }
             // Attaching again brings the marks along.
             open.to_attach.push_back(room);
-            let lost = Follow { phase: Phase::Waiting, after: cursor, read: Seq::ZERO };
+            let lost = Follow {
+                phase: Phase::Waiting,
+                after: cursor,
+                read: Seq::ZERO,
+            };
             open.rooms.insert(room, lost);
             false
         });
@@ -170,7 +214,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     fn typing(&mut self, room: RoomId, typist: UserId) {
         let (encoded, bytes) = self.wire.encode(0, &Frame::Typing { room, user: typist });
-        let Some(followers) = self.rooms.get(&room) else { return };
+        let Some(followers) = self.rooms.get(&room) else {
+            return;
+        };
         for (session, user) in &followers.live {
             if let Some(open) = self.sessions.get(session)
                 && *user != typist
@@ -183,7 +229,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     fn account(&mut self, user: UserId, revision: u64, rows: &[AccountRoom]) {
         for session in self.users.get(&user).cloned().unwrap_or_default() {
-            let Some(open) = self.sessions.get_mut(&session) else { continue };
+            let Some(open) = self.sessions.get_mut(&session) else {
+                continue;
+            };
             match &mut open.state {
                 State::Opening { changes, .. } => changes.push((revision, rows.to_vec())),
                 State::Open => self.account_changed(session, revision, rows),
@@ -195,7 +243,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// A slow reader has read half of what waited: it is brought up to date.
     pub(super) fn drained(&mut self, session: SessionId, now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let recent = millis(CATCH_UPS_MILLIS);
         open.catch_ups.retain(|at| now.instant.since(*at) < recent);
         open.catch_ups.push(now.instant);
@@ -206,7 +256,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
         if matches!(open.state, State::Rereading) {
             let (caller, since) = (open.caller, open.revision);
-            self.outputs.push_back(Output::ReadAccount { session, caller, since, up: None });
+            self.outputs.push_back(Output::ReadAccount {
+                session,
+                caller,
+                since,
+                up: None,
+            });
         }
         self.pump(session);
     }

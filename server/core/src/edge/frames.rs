@@ -23,7 +23,9 @@ const REFUSALS_MILLIS: u64 = 10_000;
 
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn frame(&mut self, session: SessionId, frame: FrameIn, now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         open.heard = now.instant;
         let said = match frame.said {
             Ok(said) => said,
@@ -32,7 +34,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if let Err(refusal) = self.admit(session, &said, now) {
             return self.refuse(session, frame.request, refusal, now);
         }
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let user = open.caller.user;
         match said {
             Said::Heartbeat => {}
@@ -59,19 +63,34 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Whether the session may say this now.
     fn admit(&mut self, session: SessionId, said: &Said, now: Now) -> Result<(), Refusal> {
-        let Some(open) = self.sessions.get_mut(&session) else { return Ok(()) };
+        let closing = self.closing;
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return Ok(());
+        };
         match said {
             Said::Heartbeat | Said::Bye => return Ok(()),
-            Said::Submit(Submit { command: Command::Append(_), .. }) => {}
+            Said::Submit(Submit {
+                command: Command::Append(_),
+                ..
+            }) => {}
             _ => {
                 let per_minute = self.limits.session_control_per_minute;
-                let rate = Rate { burst: per_minute, per_minute };
+                let rate = Rate {
+                    burst: per_minute,
+                    per_minute,
+                };
                 open.control_rate.take(rate, now.instant).map_err(|wait| {
                     Refusal::new(Reason::RateLimited, "too many frames; slow down")
                         .with_effect(Effect::AttemptNone)
                         .with_retry_after(wait)
                 })?;
             }
+        }
+        if closing {
+            let refusal = Refusal::new(Reason::Draining, "the node stops; come back in a moment");
+            return Err(refusal
+                .with_effect(Effect::AttemptNone)
+                .with_retry_after(Duration::from_millis(500)));
         }
         let unanswered = open.calls.len() + open.outlet.replies();
         if unanswered as u64 >= self.limits.session_unanswered_max {
@@ -84,16 +103,27 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn ask(&mut self, session: SessionId, request: u64, ask: Ask) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let no = open.next_call;
         open.next_call += 1;
-        open.calls.insert(no, Asked { request, kind: Kind::Other });
+        open.calls.insert(
+            no,
+            Asked {
+                request,
+                kind: Kind::Other,
+            },
+        );
         let user = open.caller.user;
-        self.outputs.push_back(Output::Ask(Call { session, no }, user, ask));
+        self.outputs
+            .push_back(Output::Ask(Call { session, no }, user, ask));
     }
 
     fn submit(&mut self, session: SessionId, request: u64, submit: Submit, now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let kind = kind_of(&submit);
         if let Kind::Send(room, id) = kind
             && let Some(refused) = open.refused.get(&room).copied()
@@ -115,13 +145,18 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 return;
             }
         }
-        self.outputs.push_back(Output::Submit(Call { session, no }, submit));
+        self.outputs
+            .push_back(Output::Submit(Call { session, no }, submit));
     }
 
     /// Takes in an owner's answer.
     pub(super) fn answered(&mut self, call: Call, result: Result<Answer, Refusal>, now: Now) {
-        let Some(open) = self.sessions.get_mut(&call.session) else { return };
-        let Some(asked) = open.calls.remove(&call.no) else { return };
+        let Some(open) = self.sessions.get_mut(&call.session) else {
+            return;
+        };
+        let Some(asked) = open.calls.remove(&call.no) else {
+            return;
+        };
         let refused = result.as_ref().err().map(|refusal| refusal.reason);
         match result {
             Ok(answer) => self.reply(call.session, asked.request, &frame_of(asked.kind, answer)),
@@ -130,6 +165,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if let Kind::Send(room, id) = asked.kind {
             self.next_send(call.session, room, id, refused, now);
         }
+        self.close_answered(call.session);
     }
 
     /// Passes the next send of a room on, or refuses those that wait where this one was refused and
@@ -142,8 +178,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         refused: Option<Reason>,
         now: Now,
     ) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
-        let Some(waiting) = open.sends.get_mut(&room) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Some(waiting) = open.sends.get_mut(&room) else {
+            return;
+        };
         waiting.pop_front();
         let mut kept_back = VecDeque::new();
         if refused.is_some_and(Reason::may_retry) {
@@ -159,7 +199,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             None => drop(open.sends.remove(&room)),
         }
         for (no, _) in kept_back {
-            let Some(open) = self.sessions.get_mut(&session) else { return };
+            let Some(open) = self.sessions.get_mut(&session) else {
+                return;
+            };
             if let Some(asked) = open.calls.remove(&no) {
                 self.refuse(session, asked.request, earlier_send_refused(), now);
             }
@@ -168,12 +210,17 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Takes in the node's answer.
     pub(super) fn asked(&mut self, call: Call, result: Result<Frame, Refusal>, now: Now) {
-        let Some(open) = self.sessions.get_mut(&call.session) else { return };
-        let Some(asked) = open.calls.remove(&call.no) else { return };
+        let Some(open) = self.sessions.get_mut(&call.session) else {
+            return;
+        };
+        let Some(asked) = open.calls.remove(&call.no) else {
+            return;
+        };
         match result {
             Ok(frame) => self.reply(call.session, asked.request, &frame),
             Err(refusal) => self.refuse(call.session, asked.request, refusal, now),
         }
+        self.close_answered(call.session);
     }
 
     fn done(&mut self, session: SessionId, request: u64) {
@@ -184,7 +231,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if request == 0 {
             return;
         }
-        let Some(open) = self.sessions.get(&session) else { return };
+        let Some(open) = self.sessions.get(&session) else {
+            return;
+        };
         let (encoded, bytes) = self.wire.encode(request, frame);
         if !open.outlet.control(encoded, bytes, true) {
             let why = "the client sends and never reads";
@@ -193,16 +242,26 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn refuse(&mut self, session: SessionId, request: u64, refusal: Refusal, now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let recent = millis(REFUSALS_MILLIS);
         open.refusals.push_back(now.instant);
-        while open.refusals.front().is_some_and(|at| now.instant.since(*at) >= recent) {
+        while open
+            .refusals
+            .front()
+            .is_some_and(|at| now.instant.since(*at) >= recent)
+        {
             open.refusals.pop_front();
         }
         if open.refusals.len() as u64 >= self.limits.session_refusals_max {
             let why = "too many frames were refused; mend the client";
             let refusal = Refusal::new(Reason::TooManyRefusals, why);
-            return self.close(session, refusal.with_retry_after(millis(REFUSALS_MILLIS)), true);
+            return self.close(
+                session,
+                refusal.with_retry_after(millis(REFUSALS_MILLIS)),
+                true,
+            );
         }
         let (encoded, bytes) = self.wire.encode(request, &Frame::Error(refusal));
         if !open.outlet.control(encoded, bytes, true) {
@@ -222,7 +281,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn tick_session(&mut self, session: SessionId, beat: &(W::Encoded, usize), now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         if now.wall >= open.caller.expires {
             let why = "the access token has expired; renew it in the stream in time";
             let refusal = Refusal::new(Reason::TokenExpired, why);
@@ -240,7 +301,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }
         }
         let interval = millis(self.limits.presence_interval_millis);
-        let due = open.presence_sent.is_none_or(|at| now.instant.since(at) >= interval);
+        let due = open
+            .presence_sent
+            .is_none_or(|at| now.instant.since(at) >= interval);
         if due && !open.presences.is_empty() {
             let presences: Vec<_> = open.presences.values().cloned().collect();
             if self.event(session, &Frame::Presence(presences))
@@ -256,9 +319,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
 fn kind_of(submit: &Submit) -> Kind {
     match &submit.command {
-        Command::Append(Append { id, what: What::Message { .. }, .. }) => {
-            Kind::Send(submit.room, *id)
-        }
+        Command::Append(Append {
+            id,
+            what: What::Message { .. },
+            ..
+        }) => Kind::Send(submit.room, *id),
         Command::Mark(marks) if marks.read > crate::ids::Seq::ZERO => Kind::MarkRead,
         Command::Mark(_) => Kind::MarkDelivered,
         Command::Append(_) | Command::Typing => Kind::Other,

@@ -26,7 +26,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         now: Now,
     ) {
         if let Some(former) = hello.replaces
-            && self.sessions.get(&former).is_some_and(|open| open.caller.device == caller.device)
+            && self
+                .sessions
+                .get(&former)
+                .is_some_and(|open| open.caller.device == caller.device)
         {
             let why = "a newer session of this device took its place";
             self.close(former, Refusal::new(Reason::SessionReplaced, why), false);
@@ -37,10 +40,16 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             hello.marks.clear();
         }
         let (since, idle) = (hello.revision, hello.idle);
-        self.sessions.insert(session, Session::new(caller, outlet, hello, now.instant));
+        self.sessions
+            .insert(session, Session::new(caller, outlet, hello, now.instant));
         self.users.entry(caller.user).or_default().insert(session);
         let up = Some(idle);
-        self.outputs.push_back(Output::ReadAccount { session, caller, since, up });
+        self.outputs.push_back(Output::ReadAccount {
+            session,
+            caller,
+            since,
+            up,
+        });
     }
 
     /// Takes in the account's state.
@@ -50,7 +59,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         account: Option<Box<Account>>,
         now: Now,
     ) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let Some(account) = account else {
             let refusal = Refusal::new(Reason::Internal, "the account could not be read");
             let refusal = refusal.with_retry_after(millis(1_000));
@@ -71,14 +82,18 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn opened(&mut self, session: SessionId, hello: Hello, account: Account, now: Now) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let caller = open.caller;
         let welcome = Welcome {
             session,
             user: caller.user,
             device: caller.device,
             generation: self.generation,
-            heartbeat: hello.heartbeat.unwrap_or(millis(self.limits.heartbeat_millis)),
+            heartbeat: hello
+                .heartbeat
+                .unwrap_or(millis(self.limits.heartbeat_millis)),
             time: now.wall,
         };
         self.control(session, &Frame::Welcome(welcome));
@@ -86,30 +101,50 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.assert_marks(session, &hello);
         self.plan(session, &hello, account);
         if !hello.watch.is_empty() {
-            self.outputs.push_back(Output::Watch(session, caller.user, hello.watch));
+            self.outputs
+                .push_back(Output::Watch(session, caller.user, hello.watch));
         }
     }
 
     /// Says the marks again that the client set, in case an answer was lost.
     fn assert_marks(&mut self, session: SessionId, hello: &Hello) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         let (user, device) = (open.caller.user, open.caller.device);
         for (room, marks) in &hello.marks {
             let no = open.next_call;
             open.next_call += 1;
-            open.calls.insert(no, Asked { request: 0, kind: Kind::Other });
+            open.calls.insert(
+                no,
+                Asked {
+                    request: 0,
+                    kind: Kind::Other,
+                },
+            );
             let command = Command::Mark(*marks);
-            let submit = Submit { room: *room, actor: user, device: Some(device), command };
-            self.outputs.push_back(Output::Submit(Call { session, no }, submit));
+            let submit = Submit {
+                room: *room,
+                actor: user,
+                device: Some(device),
+                command,
+            };
+            self.outputs
+                .push_back(Output::Submit(Call { session, no }, submit));
         }
     }
 
     /// Plans in which order the session is brought up to date: rooms at their head first, since
     /// these cost nothing, then the most recently used.
     fn plan(&mut self, session: SessionId, hello: &Hello, account: Account) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
-        let held: HashMap<RoomId, (Seq, Seq)> =
-            hello.cursors.iter().map(|(room, seq, read)| (*room, (*seq, *read))).collect();
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let held: HashMap<RoomId, (Seq, Seq)> = hello
+            .cursors
+            .iter()
+            .map(|(room, seq, read)| (*room, (*seq, *read)))
+            .collect();
         let mut order: Vec<_> = account
             .rooms
             .iter()
@@ -134,7 +169,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Attaches rooms that wait for it, as far as the outlet has room and the owners keep up.
     pub(super) fn pump(&mut self, session: SessionId) {
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         if !matches!(open.state, State::Open) {
             return;
         }
@@ -142,7 +179,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             && open.outlet.has_room()
             && let Some(room) = open.to_attach.pop_front()
         {
-            let Some(follow) = open.rooms.get_mut(&room) else { continue };
+            let Some(follow) = open.rooms.get_mut(&room) else {
+                continue;
+            };
             if follow.phase != Phase::Waiting {
                 continue;
             }
@@ -176,7 +215,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if !self.account_changed_rows(session, revision, rows) {
             return;
         }
-        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         for row in rows {
             if row.left.is_none() && !open.rooms.contains_key(&row.room) {
                 open.follow(row.room, row.joined.prev(), Seq::ZERO);
@@ -192,7 +233,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         revision: u64,
         rows: &[AccountRoom],
     ) -> bool {
-        let Some(open) = self.sessions.get_mut(&session) else { return false };
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return false;
+        };
         if revision <= open.revision && open.revision > 0 {
             return false;
         }
@@ -200,7 +243,13 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             open.revision = revision;
             return true;
         }
-        let told = self.event(session, &Frame::Account { revision, rows: rows.to_vec() });
+        let told = self.event(
+            session,
+            &Frame::Account {
+                revision,
+                rows: rows.to_vec(),
+            },
+        );
         if let Some(open) = self.sessions.get_mut(&session) {
             if told {
                 open.revision = revision;

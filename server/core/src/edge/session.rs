@@ -186,13 +186,23 @@ impl<O> Session<O> {
             heard: now,
             beat: now,
             linger_millis: hello.linger_millis,
-            state: State::Opening { hello: Box::new(hello), changes: Vec::new() },
+            state: State::Opening {
+                hello: Box::new(hello),
+                changes: Vec::new(),
+            },
         }
     }
 
     /// Plans to attach a room from a cursor on.
     pub(super) fn follow(&mut self, room: RoomId, after: Seq, read: Seq) {
-        self.rooms.insert(room, Follow { phase: Phase::Waiting, after, read });
+        self.rooms.insert(
+            room,
+            Follow {
+                phase: Phase::Waiting,
+                after,
+                read,
+            },
+        );
         self.to_attach.push_back(room);
     }
 }

@@ -27,7 +27,10 @@ impl<T> Owner<T> {
             // loaded. Whether the user is a member is looked up before the next entry leaves.
             None if attach.after == head.seq && attach.read >= head.seq => {
                 self.attached.entry(room).or_default().insert(attach.edge);
-                self.unverified.entry(room).or_default().insert((attach.edge, attach.user));
+                self.unverified
+                    .entry(room)
+                    .or_default()
+                    .insert((attach.edge, attach.user));
                 self.synced(&attach, Synced::Live);
             }
             None => self.load(room).push(Waiting::Attach(attach)),
@@ -50,9 +53,16 @@ impl<T> Owner<T> {
     }
 
     pub(super) fn advance_attach(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
-        let Purpose::Attach(attach) = &reading.purpose else { return None };
-        let Some(State::Active(active)) = self.rooms.get(&reading.room) else { return None };
-        let window = Window { room: &active.room, fetched: &reading.fetched };
+        let Purpose::Attach(attach) = &reading.purpose else {
+            return None;
+        };
+        let Some(State::Active(active)) = self.rooms.get(&reading.room) else {
+            return None;
+        };
+        let window = Window {
+            room: &active.room,
+            fetched: &reading.fetched,
+        };
         match sync(&window, attach, &self.limits) {
             Err(fetch) => Some((reading, fetch)),
             Ok(synced) => {
@@ -62,7 +72,10 @@ impl<T> Owner<T> {
                     _ => false,
                 };
                 if live {
-                    self.attached.entry(attach.room).or_default().insert(attach.edge);
+                    self.attached
+                        .entry(attach.room)
+                        .or_default()
+                        .insert(attach.edge);
                 }
                 self.synced(attach, synced);
                 None
@@ -78,16 +91,25 @@ impl<T> Owner<T> {
     /// members. Before any entry leaves.
     pub(super) fn drop_strangers(&mut self, room: RoomId) {
         let users = self.unverified.remove(&room).unwrap_or_default();
-        let Some(State::Active(active)) = self.rooms.get(&room) else { return };
-        let strangers: BTreeSet<_> =
-            users.into_iter().filter(|(_, user)| !active.room.is_member(*user)).collect();
+        let Some(State::Active(active)) = self.rooms.get(&room) else {
+            return;
+        };
+        let strangers: BTreeSet<_> = users
+            .into_iter()
+            .filter(|(_, user)| !active.room.is_member(*user))
+            .collect();
         for (edge, user) in strangers {
-            self.outputs.push_back(Output::Edge(edge, ToEdge::Dropped { room, user }));
+            self.outputs
+                .push_back(Output::Edge(edge, ToEdge::Dropped { room, user }));
         }
     }
 
     fn synced(&mut self, attach: &Attach, outcome: Synced) {
-        let synced = ToEdge::Synced { session: attach.session, room: attach.room, outcome };
+        let synced = ToEdge::Synced {
+            session: attach.session,
+            room: attach.room,
+            outcome,
+        };
         self.outputs.push_back(Output::Edge(attach.edge, synced));
     }
 }
@@ -95,11 +117,20 @@ impl<T> Owner<T> {
 /// What brings a session up to date.
 fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced, Fetch> {
     let room = window.room;
-    let Some(through) = room.visible_to(attach.user) else { return Ok(Synced::NoMember) };
+    let Some(through) = room.visible_to(attach.user) else {
+        return Ok(Synced::NoMember);
+    };
     let live = room.is_member(attach.user);
     // The own join sets the cursor: what came before it was not missed.
-    let joined = room.members().get(attach.user).map_or(Seq::ZERO, |row| row.joined);
-    let after = if live { attach.after.max(joined.prev()) } else { attach.after };
+    let joined = room
+        .members()
+        .get(attach.user)
+        .map_or(Seq::ZERO, |row| row.joined);
+    let after = if live {
+        attach.after.max(joined.prev())
+    } else {
+        attach.after
+    };
     if after > through {
         return Ok(Synced::CursorAhead { head: through });
     }
@@ -121,5 +152,12 @@ fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced,
             entries = page;
         }
     }
-    Ok(Synced::Sync(Box::new(RoomSync { summary, live, stale, entries, after, through })))
+    Ok(Synced::Sync(Box::new(RoomSync {
+        summary,
+        live,
+        stale,
+        entries,
+        after,
+        through,
+    })))
 }

@@ -16,7 +16,9 @@ use crate::{
 impl<T> Owner<T> {
     /// Takes in the fence's state: lets go what was ready when it was asked for.
     pub(super) fn fence_read(&mut self, fenced: bool, now: Now) {
-        let Some(ready) = self.fencing.take() else { return };
+        let Some(ready) = self.fencing.take() else {
+            return;
+        };
         if fenced {
             let why = "another owner has taken over".to_owned();
             return self.outputs.push_back(Output::Halt(why));
@@ -28,7 +30,9 @@ impl<T> Owner<T> {
     }
 
     fn certify(&mut self, room: RoomId, no: WriteNo, now: Now) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         active.certify(no);
         active.used = now.instant;
         if active.hint_in.is_some_and(|hint| hint <= no) {
@@ -44,15 +48,29 @@ impl<T> Owner<T> {
     }
 
     fn next_certified(&mut self, room: RoomId) -> Option<Arc<Entry>> {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return None };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return None;
+        };
         let entry = active.next_certified()?;
         active.room.show(entry.clone(), &self.limits);
         Some(entry)
     }
 
     fn publish(&mut self, room: RoomId, entry: &Arc<Entry>) {
-        self.heads.insert(room, Head { seq: entry.seq, time: entry.time });
-        self.to_edges(room, &ToEdge::Entry { room, entry: entry.clone() });
+        self.heads.insert(
+            room,
+            Head {
+                seq: entry.seq,
+                time: entry.time,
+            },
+        );
+        self.to_edges(
+            room,
+            &ToEdge::Entry {
+                room,
+                entry: entry.clone(),
+            },
+        );
         if !entry.body.changes().is_empty() {
             self.start_effect(room, entry);
         }
@@ -87,7 +105,9 @@ impl<T> Owner<T> {
 
     /// Starts bringing the members' room lists up to date.
     pub(super) fn start_effect(&mut self, room: RoomId, entry: &Entry) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         active.effects.insert(entry.seq, Vec::new());
         self.outputs.push_back(Output::Effect(RoomListChange {
             room,
@@ -99,7 +119,9 @@ impl<T> Owner<T> {
 
     /// Takes in that the room lists are up to date with an entry.
     pub(super) fn effect_done(&mut self, room: RoomId, seq: Seq) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         for (token, answer) in active.effects.remove(&seq).unwrap_or_default() {
             self.outputs.push_back(Output::Reply(token, Ok(answer)));
         }
@@ -108,23 +130,44 @@ impl<T> Owner<T> {
 
     /// Shows a user's other devices its marks at once, and the other members' sessions soon.
     fn marked(&mut self, room: RoomId, user: UserId) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         active.marked.insert(user);
         let marks = Arc::new([(user, active.room.members().marks(user))]);
-        self.to_edges(room, &ToEdge::Marks { room, marks, only: Some(user) });
+        self.to_edges(
+            room,
+            &ToEdge::Marks {
+                room,
+                marks,
+                only: Some(user),
+            },
+        );
     }
 
     /// Shows the members' marks to all who follow the room, where it shows receipts.
     fn show_marks(&mut self, room: RoomId) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         let users = std::mem::take(&mut active.marked);
         let shown = active.room.members().count() as u64 <= self.limits.room_receipts_members_max;
         if users.is_empty() || !shown {
             return;
         }
         let members = active.room.members();
-        let marks = users.into_iter().map(|user| (user, members.marks(user))).collect();
-        self.to_edges(room, &ToEdge::Marks { room, marks, only: None });
+        let marks = users
+            .into_iter()
+            .map(|user| (user, members.marks(user)))
+            .collect();
+        self.to_edges(
+            room,
+            &ToEdge::Marks {
+                room,
+                marks,
+                only: None,
+            },
+        );
     }
 
     /// Takes in that time has passed.
@@ -151,13 +194,10 @@ impl<T> Owner<T> {
 
     /// Sends the writes again that were refused for want of space.
     fn write_again(&mut self) {
-        if !self.full {
-            return;
-        }
-        for (room, state) in &mut self.rooms {
-            if let State::Active(active) = state {
+        for room in std::mem::take(&mut self.refused) {
+            if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
                 for (no, rows) in active.again() {
-                    self.outputs.push_back(Output::Write(*room, no, rows));
+                    self.outputs.push_back(Output::Write(room, no, rows));
                 }
             }
         }
@@ -165,7 +205,9 @@ impl<T> Owner<T> {
 
     /// Writes a room's hint where one is wanted and everything before it is done.
     pub(super) fn try_hint(&mut self, room: RoomId) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         if !active.hint_wanted || !active.is_settled() || !active.effects.is_empty() {
             return;
         }

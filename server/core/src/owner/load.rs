@@ -24,11 +24,16 @@ impl<T> Owner<T> {
 
     /// Takes in what the store holds of a room, and lets go what waited for it.
     pub(super) fn loaded(&mut self, room: RoomId, loaded: Option<Box<Loaded>>, now: Now) {
-        let Some(State::Loading(waiting)) = self.rooms.remove(&room) else { return };
+        let Some(State::Loading(waiting)) = self.rooms.remove(&room) else {
+            return;
+        };
         let Some(loaded) = loaded else {
             return self.not_loaded(waiting);
         };
-        let done = loaded.hint.as_ref().map_or(crate::ids::Seq::ZERO, |hint| hint.room_list);
+        let done = loaded
+            .hint
+            .as_ref()
+            .map_or(crate::ids::Seq::ZERO, |hint| hint.room_list);
         match Room::recover(room, *loaded, &self.limits) {
             Ok(recovered) => self.activate(recovered, done, now),
             Err(seq) => {
@@ -53,7 +58,13 @@ impl<T> Owner<T> {
     fn activate(&mut self, room: Room, effects_done: crate::ids::Seq, now: Now) {
         let id = room.id();
         if room.head() > crate::ids::Seq::ZERO {
-            self.heads.insert(id, super::Head { seq: room.head(), time: room.time() });
+            self.heads.insert(
+                id,
+                super::Head {
+                    seq: room.head(),
+                    time: room.time(),
+                },
+            );
         }
         let mut active = Active::new(room, now.instant);
         let lost: Vec<_> = active
@@ -81,7 +92,8 @@ impl<T> Owner<T> {
                     self.outputs.push_back(Output::Reply(token, Err(refusal)));
                 }
                 Waiting::Query(token, ..) => {
-                    self.outputs.push_back(Output::View(token, Err(refusal.clone())));
+                    self.outputs
+                        .push_back(Output::View(token, Err(refusal.clone())));
                 }
                 Waiting::Attach(attach) => self.attach_failed(&attach),
             }

@@ -101,7 +101,11 @@ impl<T> Active<T> {
 
     /// The write that holds everything decided so far.
     pub(super) fn current(&self) -> WriteNo {
-        if self.rows.is_empty() { WriteNo(self.next.0 - 1) } else { self.next }
+        if self.rows.is_empty() {
+            WriteNo(self.next.0 - 1)
+        } else {
+            self.next
+        }
     }
 
     /// Keeps something until everything decided so far is certified.
@@ -112,7 +116,10 @@ impl<T> Active<T> {
     /// Whether a command may be taken now.
     pub(super) fn accepts(&self, in_flight_max: u64) -> bool {
         let hint_is_next = self.hint_wanted && self.effects.is_empty();
-        !self.looking_up && !hint_is_next && (self.pending.len() as u64) < in_flight_max
+        !self.looking_up
+            && !hint_is_next
+            && !self.has_refused()
+            && (self.pending.len() as u64) < in_flight_max
     }
 
     /// Makes one write of the collected rows.
@@ -122,7 +129,11 @@ impl<T> Active<T> {
         }
         let (no, rows) = (self.next, std::mem::take(&mut self.rows));
         self.next = WriteNo(no.0 + 1);
-        self.writes.push_back(Write { no, rows: rows.clone(), state: WriteState::Sent });
+        self.writes.push_back(Write {
+            no,
+            rows: rows.clone(),
+            state: WriteState::Sent,
+        });
         Some((no, rows))
     }
 
@@ -131,7 +142,10 @@ impl<T> Active<T> {
         if let Some(write) = self.writes.iter_mut().find(|write| write.no == no) {
             write.state = WriteState::Done;
         }
-        let done = self.writes.iter().take_while(|write| write.state == WriteState::Done);
+        let done = self
+            .writes
+            .iter()
+            .take_while(|write| write.state == WriteState::Done);
         done.last().map(|write| write.no)
     }
 
@@ -142,9 +156,19 @@ impl<T> Active<T> {
         }
     }
 
+    /// Whether a write was refused. It goes out again before anything after it.
+    fn has_refused(&self) -> bool {
+        self.writes
+            .iter()
+            .any(|write| write.state == WriteState::Refused)
+    }
+
     /// The refused writes, to be sent again.
     pub(super) fn again(&mut self) -> Vec<(WriteNo, Vec<Row>)> {
-        let refused = self.writes.iter_mut().filter(|write| write.state == WriteState::Refused);
+        let refused = self
+            .writes
+            .iter_mut()
+            .filter(|write| write.state == WriteState::Refused);
         refused
             .map(|write| {
                 write.state = WriteState::Sent;
@@ -164,13 +188,17 @@ impl<T> Active<T> {
     /// The next entry that is certified and was not shown yet.
     pub(super) fn next_certified(&mut self) -> Option<Arc<Entry>> {
         let certified = self.certified;
-        self.pending.pop_front_if(|(no, _)| *no <= certified).map(|(_, entry)| entry)
+        self.pending
+            .pop_front_if(|(no, _)| *no <= certified)
+            .map(|(_, entry)| entry)
     }
 
     /// The next thing that may leave.
     pub(super) fn next_held(&mut self) -> Option<Held<T>> {
         let certified = self.certified;
-        self.held.pop_front_if(|(no, _)| *no <= certified).map(|(_, held)| held)
+        self.held
+            .pop_front_if(|(no, _)| *no <= certified)
+            .map(|(_, held)| held)
     }
 
     /// Takes out the answers to commands that are on their way, to give them another answer.

@@ -129,18 +129,29 @@ impl<T> Owner<T> {
             None if self.heads.contains_key(&room) => {
                 self.load(room).push(Waiting::Query(token, user, query));
             }
-            None => self.outputs.push_back(Output::View(token, Err(room_not_found()))),
+            None => self
+                .outputs
+                .push_back(Output::View(token, Err(room_not_found()))),
         }
     }
 
     pub(super) fn advance_query(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
-        let Purpose::Query(_, user, query) = &reading.purpose else { return None };
-        let Some(State::Active(active)) = self.rooms.get(&reading.room) else { return None };
-        let window = Window { room: &active.room, fetched: &reading.fetched };
+        let Purpose::Query(_, user, query) = &reading.purpose else {
+            return None;
+        };
+        let Some(State::Active(active)) = self.rooms.get(&reading.room) else {
+            return None;
+        };
+        let window = Window {
+            room: &active.room,
+            fetched: &reading.fetched,
+        };
         match view(&window, *user, query, &self.limits) {
             Err(fetch) => Some((reading, fetch)),
             Ok(view) => {
-                let Purpose::Query(token, ..) = reading.purpose else { return None };
+                let Purpose::Query(token, ..) = reading.purpose else {
+                    return None;
+                };
                 self.outputs.push_back(Output::View(token, view));
                 None
             }
@@ -154,26 +165,36 @@ fn view(
     query: &Query,
     limits: &Limits,
 ) -> Result<Result<View, Refusal>, Fetch> {
-    let Some(visible) = window.room.visible_to(user) else { return Ok(Err(room_not_found())) };
+    let Some(visible) = window.room.visible_to(user) else {
+        return Ok(Err(room_not_found()));
+    };
     Ok(match *query {
         Query::Summary => Ok(View::Summary(Box::new(summary(window, user, limits)?))),
         Query::Entries { after, .. } if after > visible => Err(cursor_ahead(visible)),
         Query::Entries { after, count } => {
             let entries = gather(window, after, visible, count, limits)?;
             let through = entries.last().map_or(after, |entry| entry.seq);
-            Ok(View::Entries(EntriesPage { entries, after, through, as_of: visible }))
+            Ok(View::Entries(EntriesPage {
+                entries,
+                after,
+                through,
+                as_of: visible,
+            }))
         }
-        Query::Messages { position: Position::After(seq), .. } if seq > visible => {
-            Err(cursor_ahead(visible))
-        }
-        Query::Messages { position, count } => {
-            Ok(View::Messages(messages(window, visible, position, count, limits)?))
-        }
+        Query::Messages {
+            position: Position::After(seq),
+            ..
+        } if seq > visible => Err(cursor_ahead(visible)),
+        Query::Messages { position, count } => Ok(View::Messages(messages(
+            window, visible, position, count, limits,
+        )?)),
         Query::Message(seq) => message(window, visible, seq)?,
         Query::Members { .. } if !window.room.is_member(user) => Err(not_a_member()),
         Query::Members { after, count } => {
             let members = window.room.members().present_after(after).take(count);
-            Ok(View::Members(members.map(|(user, row)| (user, *row)).collect()))
+            Ok(View::Members(
+                members.map(|(user, row)| (user, *row)).collect(),
+            ))
         }
     })
 }
@@ -217,7 +238,11 @@ fn messages(
         Position::AfterTime(time) => (before_time(window, visible, time)?, 0, count),
         Position::AroundTime(time) => (before_time(window, visible, time)?, half, count - half),
     };
-    let bytes_max = if down > 0 && up > 0 { limits.page_bytes_max / 2 } else { limits.page_bytes_max };
+    let bytes_max = if down > 0 && up > 0 {
+        limits.page_bytes_max / 2
+    } else {
+        limits.page_bytes_max
+    };
     let (mut page, mut after, mut bytes) = (Vec::new(), middle, 0);
     while after > Seq::ZERO && (page.len() as u64) < down {
         let entry = window.backward(after)?;
@@ -244,7 +269,12 @@ fn messages(
         }
         through = through.next();
     }
-    Ok(MessagesPage { messages: page, after, through, as_of: window.room.certified().min(visible) })
+    Ok(MessagesPage {
+        messages: page,
+        after,
+        through,
+        as_of: window.room.certified().min(visible),
+    })
 }
 
 /// The last seq of before a time: entries' times never go back.
@@ -261,18 +291,24 @@ fn before_time(window: &Window<'_>, visible: Seq, time: Timestamp) -> Result<Seq
     Ok(low)
 }
 
-fn message(
-    window: &Window<'_>,
-    visible: Seq,
-    seq: Seq,
-) -> Result<Result<View, Refusal>, Fetch> {
+fn message(window: &Window<'_>, visible: Seq, seq: Seq) -> Result<Result<View, Refusal>, Fetch> {
     if seq == Seq::ZERO || seq > visible {
         return Ok(Err(message_not_found()));
     }
     let entry = window.one(seq)?;
-    let Body::Message(message) = &entry.body else { return Ok(Err(message_not_found())) };
-    let whole = if message.long { Some(window.body(seq)?.clone()) } else { None };
-    Ok(Ok(View::Message { entry: entry.clone(), whole, as_of: visible }))
+    let Body::Message(message) = &entry.body else {
+        return Ok(Err(message_not_found()));
+    };
+    let whole = if message.long {
+        Some(window.body(seq)?.clone())
+    } else {
+        None
+    };
+    Ok(Ok(View::Message {
+        entry: entry.clone(),
+        whole,
+        as_of: visible,
+    }))
 }
 
 /// The room as a user sees it.
@@ -288,9 +324,16 @@ pub(super) fn summary(
     let read = room.members().marks(user).read;
     let shown = room.members().count() as u64 <= limits.room_receipts_members_max;
     let is_message = |entry: &&Arc<Entry>| matches!(entry.body, Body::Message(_));
-    let last_message =
-        room.tail().iter().rev().skip_while(|entry| entry.seq > head).find(is_message);
-    let others = room.members().present_after(None).filter(|(other, _)| *other != user);
+    let last_message = room
+        .tail()
+        .iter()
+        .rev()
+        .skip_while(|entry| entry.seq > head)
+        .find(is_message);
+    let others = room
+        .members()
+        .present_after(None)
+        .filter(|(other, _)| *other != user);
     Ok(Summary {
         room: room.id(),
         kind: room.settings().kind,
@@ -300,11 +343,17 @@ pub(super) fn summary(
         head,
         role: row.filter(|_| member).map(|row| row.role),
         joined: row.map_or(Seq::ZERO, |row| row.joined),
-        unread: if member { unread(window, user, read, head)? } else { 0 },
+        unread: if member {
+            unread(window, user, read, head)?
+        } else {
+            0
+        },
         read,
         last_message: last_message.cloned(),
         marks: if shown && member {
-            others.map(|(other, _)| (other, room.members().marks(other))).collect()
+            others
+                .map(|(other, _)| (other, room.members().marks(other)))
+                .collect()
         } else {
             Vec::new()
         },

@@ -47,19 +47,23 @@ impl<T> Owner<T> {
                 } else if queue < waiting_max {
                     active.queue.push_back((token, submit));
                 } else {
-                    self.outputs.push_back(Output::Reply(token, Err(overloaded())));
+                    self.outputs
+                        .push_back(Output::Reply(token, Err(overloaded())));
                 }
             }
             Some(State::Loading(waiting)) if (waiting.len() as u64) < waiting_max => {
                 waiting.push(Waiting::Submit(token, submit));
             }
             Some(State::Loading(_)) => {
-                self.outputs.push_back(Output::Reply(token, Err(overloaded())));
+                self.outputs
+                    .push_back(Output::Reply(token, Err(overloaded())));
             }
             None if self.heads.contains_key(&room) || creates(&submit) => {
                 self.load(room).push(Waiting::Submit(token, submit));
             }
-            None => self.outputs.push_back(Output::Reply(token, Err(room_not_found()))),
+            None => self
+                .outputs
+                .push_back(Output::Reply(token, Err(room_not_found()))),
         }
     }
 
@@ -67,11 +71,15 @@ impl<T> Owner<T> {
     pub(super) fn take_waiting(&mut self, room: RoomId, now: Now) {
         loop {
             let in_flight_max = self.limits.room_in_flight_max;
-            let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+            let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+                return;
+            };
             if !active.accepts(in_flight_max) {
                 return;
             }
-            let Some((token, submit)) = active.queue.pop_front() else { return };
+            let Some((token, submit)) = active.queue.pop_front() else {
+                return;
+            };
             self.take(token, submit, now);
         }
     }
@@ -81,7 +89,11 @@ impl<T> Owner<T> {
         match &submit.command {
             Command::Append(_) => {
                 let room = submit.room;
-                self.read(room, Purpose::Lookup(Box::new(Lookup { token, submit })), now);
+                self.read(
+                    room,
+                    Purpose::Lookup(Box::new(Lookup { token, submit })),
+                    now,
+                );
             }
             Command::Mark(marks) => {
                 let marks = *marks;
@@ -97,10 +109,19 @@ impl<T> Owner<T> {
         mut reading: Reading<T>,
         now: Now,
     ) -> Option<(Reading<T>, Fetch)> {
-        let Purpose::Lookup(lookup) = &mut reading.purpose else { return None };
-        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else { return None };
-        let Command::Append(append) = &lookup.submit.command else { return None };
-        let window = Window { room: &active.room, fetched: &reading.fetched };
+        let Purpose::Lookup(lookup) = &mut reading.purpose else {
+            return None;
+        };
+        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else {
+            return None;
+        };
+        let Command::Append(append) = &lookup.submit.command else {
+            return None;
+        };
+        let window = Window {
+            room: &active.room,
+            fetched: &reading.fetched,
+        };
         let was_looking_up = mem::take(&mut active.looking_up);
         match earlier(&window, active, &lookup.submit, append, &self.limits) {
             Err(fetch) => {
@@ -108,7 +129,9 @@ impl<T> Owner<T> {
                 return Some((reading, fetch));
             }
             Ok(earlier) => {
-                let Purpose::Lookup(lookup) = reading.purpose else { return None };
+                let Purpose::Lookup(lookup) = reading.purpose else {
+                    return None;
+                };
                 self.settle(*lookup, earlier, now);
             }
         }
@@ -124,7 +147,8 @@ impl<T> Owner<T> {
             active.looking_up = false;
         }
         let refusal = refusal.with_effect(Effect::AttemptNone);
-        self.outputs.push_back(Output::Reply(lookup.token, Err(refusal)));
+        self.outputs
+            .push_back(Output::Reply(lookup.token, Err(refusal)));
     }
 
     fn settle(&mut self, lookup: Lookup<T>, earlier: Earlier, now: Now) {
@@ -151,17 +175,29 @@ impl<T> Owner<T> {
 
     /// The answer to a retry: that of the first attempt, once it is durable.
     fn repeat(&self, room: RoomId, answer: Answer) -> Result<Answer, Refusal> {
-        let Some(State::Active(active)) = self.rooms.get(&room) else { return Ok(answer) };
-        let waits = matches!(&answer, Answer::Appended { seq, .. } if *seq > active.room.certified());
-        if waits && self.full { Err(storage_full(Effect::Unknown)) } else { Ok(answer) }
+        let Some(State::Active(active)) = self.rooms.get(&room) else {
+            return Ok(answer);
+        };
+        let waits =
+            matches!(&answer, Answer::Appended { seq, .. } if *seq > active.room.certified());
+        if waits && self.full {
+            Err(storage_full(Effect::Unknown))
+        } else {
+            Ok(answer)
+        }
     }
 
     fn append(&mut self, submit: Submit, now: Now) -> Result<Answer, Refusal> {
         let Some(State::Active(active)) = self.rooms.get_mut(&submit.room) else {
             return Err(room_not_found());
         };
-        let Command::Append(append) = submit.command else { return Ok(Answer::Unchanged) };
-        let Decision::Append(body) = active.room.decide(submit.actor, &append.what, &self.limits)?
+        let Command::Append(append) = submit.command else {
+            return Ok(Answer::Unchanged);
+        };
+        let Decision::Append(body) =
+            active
+                .room
+                .decide(submit.actor, &append.what, &self.limits)?
         else {
             return Ok(Answer::Unchanged);
         };
@@ -183,7 +219,9 @@ impl<T> Owner<T> {
         };
         let (entry, rows) = active.room.append(self.epoch, entry, whole, &self.limits);
         active.rows.extend(rows);
-        active.rows.extend(self.slots.note(submit.room, now.instant));
+        active
+            .rows
+            .extend(self.slots.note(submit.room, now.instant));
         let answer = answer_of(&entry);
         active.pending.push_back((active.current(), entry));
         Ok(answer)
@@ -191,13 +229,19 @@ impl<T> Owner<T> {
 
     fn mark(&mut self, token: T, submit: &Submit, marks: Marks) {
         let full = self.full;
-        let Some(State::Active(active)) = self.rooms.get_mut(&submit.room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&submit.room) else {
+            return;
+        };
         let certified = active.room.certified();
         let result = active.room.role_of(submit.actor).and_then(|_| {
             if marks.read.max(marks.delivered) > certified {
                 return Err(cursor_ahead(certified));
             }
-            if full { Err(storage_full(Effect::None)) } else { Ok(()) }
+            if full {
+                Err(storage_full(Effect::None))
+            } else {
+                Ok(())
+            }
         });
         let result = result.map(|()| {
             let (marks, row) = active.room.mark(submit.actor, marks);
@@ -212,20 +256,27 @@ impl<T> Owner<T> {
 
     fn typing(&mut self, token: T, submit: &Submit) {
         let receipts_max = self.limits.room_receipts_members_max;
-        let Some(State::Active(active)) = self.rooms.get_mut(&submit.room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&submit.room) else {
+            return;
+        };
         let result = active.room.role_of(submit.actor).map(|_| Answer::Typing);
         let shown = active.room.members().count() as u64 <= receipts_max;
         let granted = result.is_ok();
         active.hold(Held::Reply(token, result));
         if granted && shown {
-            let typing = ToEdge::Typing { room: submit.room, user: submit.actor };
+            let typing = ToEdge::Typing {
+                room: submit.room,
+                user: submit.actor,
+            };
             self.to_edges(submit.room, &typing);
         }
     }
 
     /// Takes in how a write ended.
     pub(super) fn written(&mut self, room: RoomId, no: WriteNo, outcome: WriteOutcome) {
-        let Some(State::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
+            return;
+        };
         match outcome {
             WriteOutcome::Done => {
                 self.full = false;
@@ -238,6 +289,7 @@ impl<T> Owner<T> {
             // Whoever waits is told; the retry finds the entry by its id.
             WriteOutcome::Full => {
                 self.full = true;
+                self.refused.insert(room);
                 active.refused(no);
                 for token in active.take_replies() {
                     let refusal = storage_full(Effect::Unknown);
@@ -278,7 +330,12 @@ fn earlier<T>(
     if !Room::matches(&append.what, submit.actor, entry) {
         return Ok(Earlier::Other);
     }
-    if let (What::Message { whole: Some(whole), .. }, None) = (&append.what, pending)
+    if let (
+        What::Message {
+            whole: Some(whole), ..
+        },
+        None,
+    ) = (&append.what, pending)
         && window.body(seq)? != whole
     {
         return Ok(Earlier::Other);
@@ -297,7 +354,13 @@ fn answer_of(entry: &Entry) -> Answer {
 }
 
 fn creates(submit: &Submit) -> bool {
-    matches!(&submit.command, Command::Append(Append { what: What::Create { .. }, .. }))
+    matches!(
+        &submit.command,
+        Command::Append(Append {
+            what: What::Create { .. },
+            ..
+        })
+    )
 }
 
 fn storage_full(effect: Effect) -> Refusal {
@@ -310,6 +373,9 @@ fn storage_full(effect: Effect) -> Refusal {
 }
 
 fn too_fast(wait: Duration) -> Refusal {
-    Refusal::new(Reason::RateLimited, "you send faster than this room allows; slow down")
-        .with_retry_after(wait)
+    Refusal::new(
+        Reason::RateLimited,
+        "you send faster than this room allows; slow down",
+    )
+    .with_retry_after(wait)
 }

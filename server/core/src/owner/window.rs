@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Owner, Output, Query, ReadNo, State, submit::Lookup};
+use super::{Output, Owner, Query, ReadNo, State, submit::Lookup};
 use crate::{
     entry::Entry,
     ids::{Epoch, MessageId, RoomId, Seq, UserId},
@@ -97,17 +97,35 @@ impl<'a> Window<'a> {
     /// An entry, for reading towards higher seqs.
     pub(super) fn forward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
         let through = seq.plus(CHUNK - 1).min(self.room.certified());
-        self.entry(seq, Fetch::Entries { after: seq.prev(), through })
+        self.entry(
+            seq,
+            Fetch::Entries {
+                after: seq.prev(),
+                through,
+            },
+        )
     }
 
     /// An entry, for reading towards lower seqs.
     pub(super) fn backward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        self.entry(seq, Fetch::Entries { after: seq.minus(CHUNK), through: seq })
+        self.entry(
+            seq,
+            Fetch::Entries {
+                after: seq.minus(CHUNK),
+                through: seq,
+            },
+        )
     }
 
     /// One entry.
     pub(super) fn one(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        self.entry(seq, Fetch::Entries { after: seq.prev(), through: seq })
+        self.entry(
+            seq,
+            Fetch::Entries {
+                after: seq.prev(),
+                through: seq,
+            },
+        )
     }
 
     /// The whole body of a long message.
@@ -128,7 +146,12 @@ impl<'a> Window<'a> {
         through: Seq,
     ) -> Result<Option<Seq>, Fetch> {
         let Some(pointers) = &self.fetched.pointers else {
-            return Err(Fetch::Pointers { sender, id, after, through });
+            return Err(Fetch::Pointers {
+                sender,
+                id,
+                after,
+                through,
+            });
         };
         let confirmed = |p: &&Pointer| self.room.lineage().epoch_of(p.seq) == Some(p.epoch);
         let seqs = pointers.iter().filter(confirmed).map(|pointer| pointer.seq);
@@ -144,14 +167,23 @@ impl<'a> Window<'a> {
 impl<T> Owner<T> {
     /// Starts a reading, of a room in memory.
     pub(super) fn read(&mut self, room: RoomId, purpose: Purpose<T>, now: Now) {
-        let reading = Reading { room, purpose, fetched: Cache::default(), asked: None };
+        let reading = Reading {
+            room,
+            purpose,
+            fetched: Cache::default(),
+            asked: None,
+        };
         self.advance(reading, now);
     }
 
     /// Takes in what a reading asked for, and goes on with it.
     pub(super) fn fetched(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
-        let Some(mut reading) = self.reading.remove(&read) else { return };
-        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else { return };
+        let Some(mut reading) = self.reading.remove(&read) else {
+            return;
+        };
+        let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else {
+            return;
+        };
         active.readings -= 1;
         match fetched {
             None => return self.give_up(reading, "the log could not be read; try again"),
@@ -180,7 +212,9 @@ impl<T> Owner<T> {
             Purpose::Attach(..) => self.advance_attach(reading),
             Purpose::Lookup(..) => self.advance_lookup(reading, now),
         };
-        let Some((mut reading, fetch)) = missing else { return };
+        let Some((mut reading, fetch)) = missing else {
+            return;
+        };
         if reading.asked == Some(fetch) {
             // Seqs are dense, so what is missing after it was read is lost: never pass over it.
             let halt = format!("room {} has a hole in its log: {fetch:?}", reading.room);
@@ -193,7 +227,8 @@ impl<T> Owner<T> {
         }
         let no = ReadNo(self.read_next);
         self.read_next += 1;
-        self.outputs.push_back(Output::Fetch(no, reading.room, fetch));
+        self.outputs
+            .push_back(Output::Fetch(no, reading.room, fetch));
         self.reading.insert(no, reading);
     }
 

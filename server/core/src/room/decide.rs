@@ -54,24 +54,29 @@ impl Room {
         if covered.bucket() - after.bucket() >= limits.dedup_buckets_max {
             return Duplicate::TooOld;
         }
-        Duplicate::Search { after, through: covered }
+        Duplicate::Search {
+            after,
+            through: covered,
+        }
     }
 
     /// Whether the actor may, and what entry it becomes.
-    pub fn decide(
-        &self,
-        actor: UserId,
-        what: &What,
-        limits: &Limits,
-    ) -> Result<Decision, Refusal> {
+    pub fn decide(&self, actor: UserId, what: &What, limits: &Limits) -> Result<Decision, Refusal> {
         if let What::Create { settings, members } = what {
             return self.decide_create(settings.kind, &settings.title, members);
         }
         let role = self.role_of(actor)?;
         match what {
-            What::Message { wire, whole, reply_to } => {
+            What::Message {
+                wire,
+                whole,
+                reply_to,
+            } => {
                 self.check_reply(*reply_to)?;
-                let message = Message { wire: wire.clone(), long: whole.is_some() };
+                let message = Message {
+                    wire: wire.clone(),
+                    long: whole.is_some(),
+                };
                 Ok(Decision::Append(Body::Message(message)))
             }
             What::Invite(users) => self.decide_invite(users, limits),
@@ -86,7 +91,11 @@ impl Room {
     /// previews are compared; the whole text is for the caller to compare.
     pub fn matches(what: &What, actor: UserId, entry: &Entry) -> bool {
         let has = |user: UserId, wanted: fn(ChangeKind) -> bool| {
-            entry.body.changes().iter().any(|c| c.user == user && wanted(c.kind))
+            entry
+                .body
+                .changes()
+                .iter()
+                .any(|c| c.user == user && wanted(c.kind))
         };
         match (what, &entry.body) {
             (What::Message { wire, whole, .. }, Body::Message(message)) => {
@@ -115,7 +124,14 @@ impl Room {
         body: Body,
         time: Timestamp,
     ) -> Entry {
-        Entry { seq: Seq::ZERO, time, actor, device, id: append.id, body }
+        Entry {
+            seq: Seq::ZERO,
+            time,
+            actor,
+            device,
+            id: append.id,
+            body,
+        }
     }
 
     /// The actor's role, or the refusal of those who are no members. A refusal here was looked up:
@@ -145,7 +161,11 @@ impl Room {
             kind: ChangeKind::Joined(*role),
         };
         let changes = members.iter().map(joined).collect();
-        Ok(Decision::Append(Body::Created { kind, title: title.to_owned(), changes }))
+        Ok(Decision::Append(Body::Created {
+            kind,
+            title: title.to_owned(),
+            changes,
+        }))
     }
 
     fn check_reply(&self, reply_to: Option<Seq>) -> Result<(), Refusal> {
@@ -167,7 +187,10 @@ impl Room {
         for user in users {
             let known = self.members.present(*user).is_some();
             if !known && !changes.iter().any(|change| change.user == *user) {
-                changes.push(MemberChange { user: *user, kind: ChangeKind::Joined(Role::Member) });
+                changes.push(MemberChange {
+                    user: *user,
+                    kind: ChangeKind::Joined(Role::Member),
+                });
             }
         }
         if changes.is_empty() {
@@ -182,28 +205,32 @@ impl Room {
 
     fn decide_leave(&self, actor: UserId, role: Role) -> Result<Decision, Refusal> {
         self.group_only()?;
-        let mut changes = vec![MemberChange { user: actor, kind: ChangeKind::Left }];
+        let mut changes = vec![MemberChange {
+            user: actor,
+            kind: ChangeKind::Left,
+        }];
         if role == Role::Owner
             && let Some(heir) = self.members.longest_standing_but(actor)
         {
-            changes.push(MemberChange { user: heir, kind: ChangeKind::RoleChanged(Role::Owner) });
+            changes.push(MemberChange {
+                user: heir,
+                kind: ChangeKind::RoleChanged(Role::Owner),
+            });
         }
         Ok(Decision::Append(Body::Membership(changes)))
     }
 
-    fn decide_remove(
-        &self,
-        actor: UserId,
-        role: Role,
-        user: UserId,
-    ) -> Result<Decision, Refusal> {
+    fn decide_remove(&self, actor: UserId, role: Role, user: UserId) -> Result<Decision, Refusal> {
         self.group_only()?;
         owner_only(role)?;
         if user == actor {
             return Err(Refusal::field("user_id", "is yourself; use LeaveRoom"));
         }
         if self.members.present(user).is_none() {
-            return Err(Refusal::new(Reason::UserNotFound, "that user is no member of the room"));
+            return Err(Refusal::new(
+                Reason::UserNotFound,
+                "that user is no member of the room",
+            ));
         }
         Ok(Decision::Append(Body::Membership(vec![MemberChange {
             user,
@@ -215,9 +242,9 @@ impl Room {
         self.group_only()?;
         owner_only(role)?;
         match title {
-            Some(title) if *title != self.settings.title => {
-                Ok(Decision::Append(Body::Updated { title: Some(title.clone()) }))
-            }
+            Some(title) if *title != self.settings.title => Ok(Decision::Append(Body::Updated {
+                title: Some(title.clone()),
+            })),
             _ => Ok(Decision::Unchanged),
         }
     }
@@ -245,17 +272,26 @@ fn owner_only(role: Role) -> Result<(), Refusal> {
 
 /// The refusal for rooms that do not exist or are none of the caller's business.
 pub fn room_not_found() -> Refusal {
-    Refusal::new(Reason::RoomNotFound, "there is no such room, or you are not a member of it")
+    Refusal::new(
+        Reason::RoomNotFound,
+        "there is no such room, or you are not a member of it",
+    )
 }
 
 /// The refusal for former members.
 pub fn not_a_member() -> Refusal {
-    Refusal::new(Reason::NotAMember, "you are no longer a member of this room")
+    Refusal::new(
+        Reason::NotAMember,
+        "you are no longer a member of this room",
+    )
 }
 
 /// The refusal for a seq that is no message.
 pub fn message_not_found() -> Refusal {
-    Refusal::new(Reason::MessageNotFound, "the room has no message under this seq")
+    Refusal::new(
+        Reason::MessageNotFound,
+        "the room has no message under this seq",
+    )
 }
 
 /// The refusal for a cursor beyond the head.
@@ -268,7 +304,10 @@ pub fn cursor_ahead(head: Seq) -> Refusal {
 
 /// The refusal for more work than can be taken.
 pub fn overloaded() -> Refusal {
-    Refusal::new(Reason::Overloaded, "too many commands wait in this room; try again later")
-        .with_effect(Effect::AttemptNone)
-        .with_retry_after(Duration::from_millis(500))
+    Refusal::new(
+        Reason::Overloaded,
+        "too many commands wait in this room; try again later",
+    )
+    .with_effect(Effect::AttemptNone)
+    .with_retry_after(Duration::from_millis(500))
 }

@@ -23,7 +23,11 @@ impl Members {
     ) -> Self {
         let rows: BTreeMap<_, _> = rows.into_iter().collect();
         let present = rows.values().filter(|row| row.left.is_none()).count();
-        Self { rows, marks: marks.into_iter().collect(), present }
+        Self {
+            rows,
+            marks: marks.into_iter().collect(),
+            present,
+        }
     }
 
     /// A present or former member.
@@ -70,9 +74,14 @@ impl Members {
     /// entry with which the membership began.
     pub fn marks(&self, user: UserId) -> Marks {
         let stored = self.marks.get(&user).copied().unwrap_or_default();
-        let Some(row) = self.rows.get(&user) else { return stored };
+        let Some(row) = self.rows.get(&user) else {
+            return stored;
+        };
         let read = stored.read.max(row.sent).max(row.joined);
-        Marks { read, delivered: stored.delivered.max(read) }
+        Marks {
+            read,
+            delivered: stored.delivered.max(read),
+        }
     }
 
     /// Raises the stored marks. Returns them if they moved.
@@ -99,11 +108,18 @@ impl Members {
         let row = match (change.kind, known) {
             (ChangeKind::Joined(role), known) => {
                 let sent = known.map_or(Seq::ZERO, |row| row.sent);
-                MemberRow { role, joined: seq, left: None, sent }
+                MemberRow {
+                    role,
+                    joined: seq,
+                    left: None,
+                    sent,
+                }
             }
-            (ChangeKind::Left | ChangeKind::Removed, Some(row)) => {
-                MemberRow { role: Role::Member, left: Some(seq), ..row }
-            }
+            (ChangeKind::Left | ChangeKind::Removed, Some(row)) => MemberRow {
+                role: Role::Member,
+                left: Some(seq),
+                ..row
+            },
             (ChangeKind::RoleChanged(role), Some(row)) => MemberRow { role, ..row },
             (_, None) => return,
         };

@@ -26,8 +26,7 @@ impl Tail {
         self.entries.push_back(entry);
         let entries_max = limits.room_tail_entries_max as usize;
         let bytes_max = limits.room_tail_bytes_max as usize;
-        while self.entries.len() > 1
-            && (self.entries.len() > entries_max || self.bytes > bytes_max)
+        while self.entries.len() > 1 && (self.entries.len() > entries_max || self.bytes > bytes_max)
         {
             self.bytes -= self.entries.pop_front().map_or(0, |entry| entry.cost());
         }
@@ -40,7 +39,9 @@ impl Tail {
 
     /// The lowest cursor whose later entries are all held.
     pub fn covers_from(&self) -> Seq {
-        self.entries.front().map_or(Seq::ZERO, |entry| entry.seq.prev())
+        self.entries
+            .front()
+            .map_or(Seq::ZERO, |entry| entry.seq.prev())
     }
 
     /// An entry that is held.

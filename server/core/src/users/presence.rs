@@ -47,7 +47,12 @@ impl Presence {
     /// A user of whom nothing is known but that there is no session.
     pub(super) fn unknown(user: UserId) -> Self {
         let (state, status_text) = (PresenceState::Offline, String::new());
-        Self { user, state, status_text, last_seen: None }
+        Self {
+            user,
+            state,
+            status_text,
+            last_seen: None,
+        }
     }
 }
 
@@ -83,11 +88,14 @@ impl User {
 
     /// Whether a session stops counting now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.sessions.values().any(|held| held.until.is_some_and(|until| until <= now))
+        self.sessions
+            .values()
+            .any(|held| held.until.is_some_and(|until| until <= now))
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        self.sessions.retain(|_, held| held.until.is_none_or(|until| until > now));
+        self.sessions
+            .retain(|_, held| held.until.is_none_or(|until| until > now));
     }
 
     pub(super) fn presence(&self, user: UserId) -> Presence {
@@ -101,6 +109,11 @@ impl User {
             PresenceState::Online
         };
         let last_seen = self.last_seen.filter(|_| state == PresenceState::Offline);
-        Presence { user, state, status_text: self.status.text.clone(), last_seen }
+        Presence {
+            user,
+            state,
+            status_text: self.status.text.clone(),
+            last_seen,
+        }
     }
 }

@@ -9,7 +9,10 @@ fn user(id: i64) -> UserId {
 }
 
 fn at(millis: u64) -> Now {
-    Now { instant: Instant(millis), wall: Timestamp(1_000_000 + millis) }
+    Now {
+        instant: Instant(millis),
+        wall: Timestamp(1_000_000 + millis),
+    }
 }
 
 struct World {
@@ -19,7 +22,10 @@ struct World {
 impl World {
     /// Past the warm-up.
     fn new() -> Self {
-        let limits = Limits { presence_warm_up_millis: 0, ..Limits::default() };
+        let limits = Limits {
+            presence_warm_up_millis: 0,
+            ..Limits::default()
+        };
         let mut users = Users::new(limits, Instant(0));
         users.handle(Input::Tick, at(0));
         Self { users }
@@ -28,12 +34,28 @@ impl World {
     fn up(&mut self, id: i64, session: u64, device: i64, idle: bool, now: u64) {
         let device = DeviceId::new(device).expect("an id");
         let (session, stored) = ((EDGE, SessionId(session)), (Status::default(), None));
-        self.users.handle(Input::Up { session, user: user(id), device, idle, stored }, at(now));
+        self.users.handle(
+            Input::Up {
+                session,
+                user: user(id),
+                device,
+                idle,
+                stored,
+            },
+            at(now),
+        );
     }
 
     fn down(&mut self, id: i64, session: u64, linger_millis: u64, now: u64) {
         let session = (EDGE, SessionId(session));
-        self.users.handle(Input::Down { session, user: user(id), linger_millis }, at(now));
+        self.users.handle(
+            Input::Down {
+                session,
+                user: user(id),
+                linger_millis,
+            },
+            at(now),
+        );
     }
 
     fn state(&self, id: i64) -> PresenceState {
@@ -78,7 +100,10 @@ fn a_clean_end_is_offline_at_once_and_an_abrupt_one_after_the_grace() {
 fn a_flap_within_the_grace_is_not_seen() {
     let mut world = World::new();
     world.up(1, 1, 1, false, 0);
-    world.users.handle(Input::Watch((EDGE, SessionId(9)), vec![(user(1), Stored::default())]), at(0));
+    world.users.handle(
+        Input::Watch((EDGE, SessionId(9)), vec![(user(1), Stored::default())]),
+        at(0),
+    );
     assert_eq!(world.told(), [(1, PresenceState::Online)]);
     world.down(1, 1, 30_000, 1_000);
     world.up(1, 2, 1, false, 5_000);
@@ -94,7 +119,14 @@ fn away_when_all_devices_are_idle() {
     world.up(1, 2, 2, false, 0);
     assert_eq!(world.state(1), PresenceState::Online);
     let session = (EDGE, SessionId(2));
-    world.users.handle(Input::Idle { session, user: user(1), idle: true }, at(1));
+    world.users.handle(
+        Input::Idle {
+            session,
+            user: user(1),
+            idle: true,
+        },
+        at(1),
+    );
     assert_eq!(world.state(1), PresenceState::Away);
     world.down(1, 1, 0, 2);
     world.down(1, 2, 0, 2);
@@ -105,7 +137,13 @@ fn away_when_all_devices_are_idle() {
 fn a_ninth_session_ends_the_oldest() {
     let mut world = World::new();
     for session in 1..=9 {
-        world.up(1, session, i64::try_from(session).expect("small"), false, session);
+        world.up(
+            1,
+            session,
+            i64::try_from(session).expect("small"),
+            false,
+            session,
+        );
     }
     let mut ended = Vec::new();
     while let Some(output) = world.users.poll() {
@@ -119,7 +157,10 @@ fn a_ninth_session_ends_the_oldest() {
 #[test]
 fn a_new_owner_reports_no_one_offline_before_it_is_warm() {
     let mut users = Users::new(Limits::default(), Instant(0));
-    users.handle(Input::Watch((EDGE, SessionId(9)), vec![(user(1), Stored::default())]), at(0));
+    users.handle(
+        Input::Watch((EDGE, SessionId(9)), vec![(user(1), Stored::default())]),
+        at(0),
+    );
     assert_eq!(users.presence(user(1)), None);
     assert_eq!(users.poll(), None);
     users.handle(Input::Tick, at(75_000));

@@ -1,0 +1,82 @@
+//! Reads the state of an account for a session that opens.
+
+use magpie_core::{
+    edge::{Account, Caller},
+    link::AccountRoom,
+    users::{Input as UserInput, SessionKey, Stored},
+};
+use magpie_store::account::{Error, Revision, RoomRow};
+
+use super::Parts;
+use crate::presence::stored;
+
+/// Rows read at a time.
+const ROWS_MAX: usize = 1_000;
+
+/// Reports the session, then reads: a change after the reading is told to the session, one before it
+/// is read. `None` if it could not be read.
+pub(super) async fn read(
+    parts: Parts,
+    session: SessionKey,
+    caller: Caller,
+    since: u64,
+    up: Option<bool>,
+) -> Option<Account> {
+    let read = try_read(&parts, session, caller, since, up).await;
+    read.inspect_err(|error| tracing::error!(%error, user = %caller.user, "account not read"))
+        .ok()
+}
+
+async fn try_read(
+    parts: &Parts,
+    session: SessionKey,
+    caller: Caller,
+    since: u64,
+    up: Option<bool>,
+) -> Result<Account, Error> {
+    let Caller { user, device, .. } = caller;
+    if let Some(idle) = up {
+        let users = parts.accounts.users(vec![user]).await?;
+        let stored = users.first().map_or_else(Stored::default, stored);
+        parts.router.to_user(
+            user,
+            UserInput::Up {
+                session,
+                user,
+                device,
+                idle,
+                stored,
+            },
+        );
+    }
+    let mut account = Account {
+        revision: since,
+        ..Account::default()
+    };
+    loop {
+        let since = i64::try_from(account.revision).ok().and_then(Revision::new);
+        let since = since.unwrap_or_default();
+        let changes = parts
+            .accounts
+            .rooms_changed_since(user, since, ROWS_MAX)
+            .await?;
+        account.revision = account.revision.max(changes.revision.get().unsigned_abs());
+        account.rows.extend(changes.rooms.iter().map(account_room));
+        if !changes.more {
+            break;
+        }
+    }
+    let rooms = parts.accounts.rooms_of(user).await?;
+    account.rooms = parts.router.heads(rooms).await;
+    Ok(account)
+}
+
+/// A row of the room list as sessions are told it.
+pub(crate) fn account_room(row: &RoomRow) -> AccountRoom {
+    AccountRoom {
+        room: row.room,
+        kind: row.kind,
+        joined: row.joined,
+        left: row.left,
+    }
+}

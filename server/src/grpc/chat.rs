@@ -1,0 +1,205 @@
+//! `ChatService`: the stream in its three forms, over one kind of session.
+
+mod reader;
+mod sync;
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use magpie::v1;
+use magpie_core::{
+    edge::{FrameIn, Said},
+    ids::SessionId,
+    refusal::{Reason, Refusal},
+};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    api,
+    codec::Encoded,
+    hello, requests,
+    services::{Services, budget, caller, refused},
+    wire,
+};
+use crate::{
+    auth::Caller,
+    edge::{Frames, Outlet},
+    metrics::StreamKind,
+};
+
+/// How long a client may take to say Hello.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+
+/// The frames of a session as the transport takes them.
+pub struct Outgoing {
+    frames: Frames,
+    gauge: Gauge,
+    /// The node waits for it when it leaves.
+    _session: TaskTrackerToken,
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outgoing")
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = Result<Encoded, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.frames)
+            .poll_next(cx)
+            .map(|frame| frame.map(|bytes| Ok(Encoded(bytes))))
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+#[tonic::async_trait]
+impl api::ChatService for Services {
+    type ChatStream = Outgoing;
+    type SubscribeStream = Outgoing;
+
+    async fn chat(
+        &self,
+        request: Request<Streaming<v1::ClientFrame>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let (caller, budget) = (caller(&request)?, budget(&request)?);
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(HELLO_WAIT, incoming.message()).await;
+        let first = match first {
+            Ok(first) => first?,
+            Err(_) => return Err(refused(hello_first("no Hello came within 10 s"))),
+        };
+        let Some(v1::client_frame::Frame::Hello(hello)) = first.and_then(|first| first.frame)
+        else {
+            return Err(refused(hello_first("the first frame must be a Hello")));
+        };
+        let (session, outgoing) = open(self, caller, &hello, budget, StreamKind::Chat)?;
+        tokio::spawn(reader::run(self.clone(), caller, session, incoming));
+        Ok(Response::new(outgoing))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let (caller, budget) = (caller(&request)?, budget(&request)?);
+        let hello = request.into_inner().hello.unwrap_or_default();
+        let (_, outgoing) = open(self, caller, &hello, budget, StreamKind::Subscribe)?;
+        Ok(Response::new(outgoing))
+    }
+
+    async fn signal(
+        &self,
+        request: Request<v1::SignalRequest>,
+    ) -> Result<Response<v1::SignalResponse>, Status> {
+        use v1::signal_request::Signal;
+        let caller = caller(&request)?;
+        let signal = request.into_inner();
+        let session = wire::parse_session_id(self.router.incarnation(), &signal.session_id);
+        let session = session.ok_or_else(|| {
+            let gone = "there is no such session here; open a new one";
+            refused(Refusal::new(Reason::SessionGone, gone))
+        })?;
+        let said = match signal.signal {
+            None => Err(Refusal::field(
+                "signal",
+                "is missing or unknown to this server",
+            )),
+            Some(Signal::Heartbeat(_)) => Ok(Said::Heartbeat),
+            Some(Signal::Bye(_)) => Ok(Said::Bye),
+            Some(Signal::Watch(watch)) => requests::watch(&watch, self.limits.session_watch_max),
+            Some(Signal::Idle(idle)) => Ok(Said::Idle(idle.idle)),
+            Some(Signal::RenewToken(renew)) => reader::renewed(self, caller, &renew),
+        };
+        let said = said.map_err(refused)?;
+        let frame = FrameIn {
+            request: 0,
+            said: Ok(said),
+        };
+        self.router
+            .signal(session, caller.device, frame)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(v1::SignalResponse {}))
+    }
+
+    async fn sync(
+        &self,
+        request: Request<v1::SyncRequest>,
+    ) -> Result<Response<v1::SyncResponse>, Status> {
+        let (caller, budget) = (caller(&request)?, budget(&request)?);
+        sync::step(self, caller, request.into_inner(), budget)
+            .await
+            .map(Response::new)
+    }
+}
+
+/// Opens a session.
+fn open(
+    services: &Services,
+    caller: Caller,
+    hello: &v1::Hello,
+    budget: std::sync::Arc<crate::listen::Budget>,
+    kind: StreamKind,
+) -> Result<(SessionId, Outgoing), Status> {
+    let incarnation = services.router.incarnation();
+    let hello = hello::check(hello, incarnation, &services.limits).map_err(refused)?;
+    begin(services, caller, hello, budget, kind)
+}
+
+fn begin(
+    services: &Services,
+    caller: Caller,
+    hello: magpie_core::edge::Hello,
+    budget: std::sync::Arc<crate::listen::Budget>,
+    kind: StreamKind,
+) -> Result<(SessionId, Outgoing), Status> {
+    if services.drain.has_begun() {
+        let why = "the node is about to stop; come back in a moment";
+        let refusal = Refusal::new(Reason::Draining, why).with_retry_after(Duration::from_secs(1));
+        return Err(refused(refusal));
+    }
+    let router = services.router.clone();
+    let session = router.new_session(caller.user);
+    let (outlet, frames) = Outlet::new(session, router.clone(), budget, &services.limits);
+    let gauge = services.metrics.streams(kind);
+    gauge.inc();
+    let outgoing = Outgoing {
+        frames,
+        gauge,
+        _session: services.drain.session(),
+    };
+    let Caller {
+        user,
+        device,
+        expires,
+    } = caller;
+    router.open(
+        session,
+        magpie_core::edge::Caller {
+            user,
+            device,
+            expires,
+        },
+        hello,
+        outlet,
+    );
+    Ok((session, outgoing))
+}
+
+fn hello_first(why: &'static str) -> Refusal {
+    Refusal::new(Reason::FrameOutOfOrder, why)
+}

@@ -1,0 +1,187 @@
+//! `Sync`: a session for one step, whose frames are the answer of a unary call.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use magpie::v1::{self, server_frame::Frame};
+use magpie_core::refusal::{Reason, Refusal};
+use prost::Message;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::{
+    super::{
+        hello, requests,
+        services::{Services, refused, unfitting},
+    },
+    begin,
+};
+use crate::{auth::Caller, listen::Budget, metrics::StreamKind};
+
+/// The longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long reading what was missed may take.
+const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+
+/// One step.
+pub(super) async fn step(
+    services: &Services,
+    caller: Caller,
+    request: v1::SyncRequest,
+    budget: Arc<Budget>,
+) -> Result<v1::SyncResponse, Status> {
+    let limits = &services.limits;
+    let wait = requests::wait(request.wait, WAIT_MAX).map_err(refused)?;
+    let mut hello =
+        hello::state(request.state.as_ref(), &request.marks, limits).map_err(refused)?;
+    hello.idle = true;
+    hello.linger_millis = Some(hello::poll_linger(wait, limits));
+    let (_, mut frames) = begin(services, caller, hello, budget, StreamKind::Sync)?;
+    let mut step = Step::new(request.state.unwrap_or_default(), caller.user.get());
+    let started = Instant::now();
+    let mut deadline = started + CATCH_UP_MAX;
+    let bytes_max = usize::try_from(limits.page_bytes_max).unwrap_or(usize::MAX);
+    while step.bytes < bytes_max {
+        let Ok(next) = timeout_at(deadline, frames.next()).await else {
+            break;
+        };
+        let Some(Ok(encoded)) = next else { break };
+        step.bytes += encoded.0.len();
+        let frame = v1::ServerFrame::decode(encoded.0).map_err(|_| unfitting())?;
+        step.take(frame)?;
+        if step.caught_up {
+            if !step.frames.is_empty() {
+                // What is there already comes along; more is not waited for.
+                deadline = Instant::now();
+            } else {
+                deadline = started + wait;
+            }
+        }
+    }
+    Ok(step.answer())
+}
+
+/// The frames of a step and the state after them.
+struct Step {
+    frames: Vec<v1::ServerFrame>,
+    bytes: usize,
+    caught_up: bool,
+    generation: i64,
+    revision: i64,
+    cursors: BTreeMap<i64, v1::RoomCursor>,
+    user_id: i64,
+}
+
+impl Step {
+    fn new(state: v1::State, user_id: i64) -> Self {
+        Self {
+            frames: Vec::new(),
+            bytes: 0,
+            caught_up: false,
+            generation: state.generation,
+            revision: state.account_revision,
+            cursors: state
+                .cursors
+                .into_iter()
+                .map(|cursor| (cursor.room_id, cursor))
+                .collect(),
+            user_id,
+        }
+    }
+
+    /// Takes in a frame as a client would.
+    fn take(&mut self, frame: v1::ServerFrame) -> Result<(), Status> {
+        match &frame.frame {
+            Some(Frame::Welcome(welcome)) => {
+                if welcome.generation != self.generation {
+                    self.revision = 0;
+                    self.cursors.clear();
+                }
+                self.generation = welcome.generation;
+                return Ok(());
+            }
+            Some(Frame::CaughtUp(_)) => {
+                self.caught_up = true;
+                return Ok(());
+            }
+            Some(Frame::Closing(closing)) => return Err(closed(closing)),
+            Some(Frame::AccountChanged(changed)) => self.revision = changed.account_revision,
+            Some(Frame::RoomSync(sync)) => self.synced(sync),
+            Some(Frame::Event(event)) => {
+                let entry = event.entry.as_ref();
+                if let Some(entry) = entry {
+                    self.cursor(entry.room_id).seq = entry.seq;
+                }
+            }
+            Some(Frame::MarksChanged(changed)) => {
+                let own = changed
+                    .marks
+                    .iter()
+                    .find(|marks| marks.user_id == self.user_id);
+                if let Some(read) = own.map(|own| own.read_seq) {
+                    self.cursor(changed.room_id).read_seq = read;
+                }
+            }
+            // The rest concerns streams only.
+            _ => return Ok(()),
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    fn synced(&mut self, sync: &v1::RoomSync) {
+        let Some(summary) = &sync.summary else { return };
+        if sync.live {
+            let cursor = self.cursor(summary.room_id);
+            cursor.seq = sync.through_seq;
+            cursor.read_seq = summary.read_seq;
+        } else {
+            // The membership is over, and this was the last of it.
+            self.cursors.remove(&summary.room_id);
+        }
+    }
+
+    fn cursor(&mut self, room_id: i64) -> &mut v1::RoomCursor {
+        let none = v1::RoomCursor {
+            room_id,
+            ..v1::RoomCursor::default()
+        };
+        self.cursors.entry(room_id).or_insert(none)
+    }
+
+    fn answer(self) -> v1::SyncResponse {
+        v1::SyncResponse {
+            frames: self.frames,
+            next_state: Some(v1::State {
+                generation: self.generation,
+                account_revision: self.revision,
+                cursors: self.cursors.into_values().collect(),
+            }),
+            more: !self.caught_up,
+            user_id: self.user_id,
+        }
+    }
+}
+
+/// What ended the session, as what ends the call.
+fn closed(closing: &v1::Closing) -> Status {
+    let Some(error) = &closing.error else {
+        return unfitting();
+    };
+    let reason = match error.reason() {
+        v1::Reason::DeviceRevoked => Reason::DeviceRevoked,
+        v1::Reason::TokenExpired => Reason::TokenExpired,
+        v1::Reason::CursorAhead => Reason::CursorAhead,
+        v1::Reason::SessionReplaced => Reason::SessionReplaced,
+        v1::Reason::Draining => Reason::Draining,
+        _ => Reason::Internal,
+    };
+    let wait = error
+        .retry_after
+        .and_then(|wait| Duration::try_from(wait).ok());
+    let refusal = Refusal::new(reason, error.message.clone());
+    refused(Refusal {
+        retry_after: wait,
+        ..refusal
+    })
+}

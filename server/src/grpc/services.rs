@@ -1,0 +1,183 @@
+//! What the services of rooms, messages and streams share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use magpie_core::{
+    command::{Answer, Command, Submit, What},
+    ids::UserId,
+    limits::Limits,
+    owner::{Query, View},
+    rate::{Limiter, Rate},
+    refusal::{Effect, Reason, Refusal},
+};
+use magpie_store::account::AccountStore;
+use tonic::{Request, Status};
+
+use super::status::to_status;
+use crate::{
+    auth::{Authenticator, Caller},
+    clock::Clock,
+    drain::Drain,
+    listen::{Budget, ConnInfo},
+    metrics::Metrics,
+    presence::Presences,
+    router::Router,
+};
+
+/// Users whose rate of sending is remembered at the same time.
+const SENDERS_MAX: usize = 1_000_000;
+
+/// The services of rooms, messages, presence, streams and discovery. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Services(Arc<Inner>);
+
+/// The parts, shared.
+#[derive(Debug)]
+pub struct Inner {
+    pub(super) router: Arc<Router>,
+    pub(super) accounts: Arc<dyn AccountStore>,
+    pub(super) presences: Presences,
+    pub(super) authenticator: Authenticator,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) drain: Drain,
+    pub(super) metrics: Arc<Metrics>,
+    /// Where clients are sent; empty: they stay where they are.
+    pub(super) advertise: String,
+    senders: Mutex<Limiter<UserId>>,
+}
+
+/// What [`Services`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The ways to owners and edges.
+    pub router: Arc<Router>,
+    /// Accounts.
+    pub accounts: Arc<dyn AccountStore>,
+    /// Presence.
+    pub presences: Presences,
+    /// Tells who calls.
+    pub authenticator: Authenticator,
+    /// The core's limits.
+    pub limits: Limits,
+    /// The time.
+    pub clock: Clock,
+    /// The node's end.
+    pub drain: Drain,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where clients are sent; empty: they stay where they are.
+    pub advertise: String,
+}
+
+impl std::ops::Deref for Services {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Services {
+    /// Over these parts.
+    pub fn new(parts: Parts) -> Self {
+        let rate = Rate {
+            burst: parts.limits.user_send_burst,
+            per_minute: parts.limits.user_sends_per_minute,
+        };
+        Self(Arc::new(Inner {
+            router: parts.router,
+            accounts: parts.accounts,
+            presences: parts.presences,
+            authenticator: parts.authenticator,
+            limits: parts.limits,
+            clock: parts.clock,
+            drain: parts.drain,
+            metrics: parts.metrics,
+            advertise: parts.advertise,
+            senders: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
+        }))
+    }
+}
+
+impl Inner {
+    /// Refuses a message of a user who sends more than one may over all rooms. It is not looked up
+    /// whether the message is a retry.
+    pub(super) fn admit(&self, submit: &Submit) -> Result<(), Refusal> {
+        let message = matches!(
+            &submit.command,
+            Command::Append(append) if matches!(append.what, What::Message { .. })
+        );
+        if !message {
+            return Ok(());
+        }
+        let now = self.clock.now().instant;
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.take(&submit.actor, now).map_err(|wait| {
+            Refusal::new(
+                Reason::RateLimited,
+                "you send faster than you may; slow down",
+            )
+            .with_effect(Effect::AttemptNone)
+            .with_retry_after(wait)
+        })
+    }
+
+    /// Has a unary command done.
+    pub(super) async fn command(&self, submit: Submit) -> Result<Answer, Status> {
+        self.admit(&submit).map_err(refused)?;
+        self.router.command(submit).await.map_err(refused)
+    }
+
+    /// Reads of a room for a caller.
+    pub(super) async fn view(
+        &self,
+        caller: Caller,
+        room: magpie_core::ids::RoomId,
+        query: Query,
+    ) -> Result<View, Status> {
+        self.router
+            .query(room, caller.user, query)
+            .await
+            .map_err(refused)
+    }
+}
+
+/// Who calls. The layer in front lets nobody else through.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request
+        .extensions()
+        .get::<Caller>()
+        .copied()
+        .ok_or_else(|| {
+            let why = "this call needs an access token: log in first";
+            refused(Refusal::new(Reason::Unauthenticated, why))
+        })
+}
+
+/// What the caller's connection may hold.
+pub(super) fn budget<T>(request: &Request<T>) -> Result<Arc<Budget>, Status> {
+    let connection = request.extensions().get::<ConnInfo>();
+    connection
+        .map(|connection| connection.budget.clone())
+        .ok_or_else(unfitting)
+}
+
+/// The refusal of a call as its status.
+pub(super) fn refused(refusal: Refusal) -> Status {
+    to_status(&refusal)
+}
+
+/// The refusal of a command that was not understood: it is not looked up whether an earlier attempt
+/// was.
+pub(super) fn misunderstood(refusal: Refusal) -> Status {
+    to_status(&refusal.with_effect(Effect::AttemptNone))
+}
+
+/// An answer of another kind than the question: a fault of the node.
+pub(super) fn unfitting() -> Status {
+    refused(Refusal::new(
+        Reason::Internal,
+        "the node failed: its log has the details",
+    ))
+}
