@@ -11,9 +11,7 @@ pub mod client;
 pub mod v1 {
     #![expect(
         unused_qualifications,
-        clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
-        clippy::large_enum_variant,
         reason = "generated code"
     )]
     tonic::include_proto!("magpie.v1");
