@@ -25,6 +25,7 @@ use crate::{
         api::Api,
         error::Error,
         event::{MessageId, SendError, Sent},
+        limits::TIMER_STEP,
         machine::{Machine, Setup},
         pending::{Draft, Outbox, PendingSend},
         progress::Delivery,
@@ -179,7 +180,8 @@ impl Driver {
 
     /// Waits for whatever comes first.
     async fn wait<T>(&mut self, tokens: &mut Option<tokio::sync::watch::Receiver<T>>) -> Wake {
-        let due = self.due();
+        // What is still due could not be done: something else is waited for, not time.
+        let due = self.due().map(|due| due.max(now() + TIMER_STEP));
         let reads = self.machine.wants_frames();
         let drained = self.machine.is_drained();
         let Self {
@@ -199,7 +201,7 @@ impl Driver {
             None => (None, None),
         };
         // A full queue to the transport is waited for; one with room was used already.
-        let full = frames.filter(|frames| frames.capacity() == 0);
+        let full = frames.filter(|frames| frames.capacity() == 0 && !frames.is_closed());
         tokio::select! {
             command = async {
                 match commands {

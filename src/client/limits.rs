@@ -90,3 +90,7 @@ pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 pub const RENEWAL_MARGIN: Duration = Duration::from_secs(90);
 /// How long after a renewal that failed the next one is made.
 pub const RENEWAL_RETRY: Duration = Duration::from_secs(5);
+/// The least time between two looks at the clock.
+pub const TIMER_STEP: Duration = Duration::from_millis(5);
+/// Characters of a program's name in Hello.
+pub const CLIENT_CHARACTERS_MAX: usize = 64;

@@ -20,7 +20,8 @@ use crate::{
         error::Error,
         event::{Event, SendError},
         limits::{
-            EVENTS_QUEUED_MAX, SEND_RETRY_MAX, TYPING_INTERVAL, TYPING_ROOMS_MAX, WATCH_USERS_MAX,
+            CLIENT_CHARACTERS_MAX, EVENTS_QUEUED_MAX, SEND_RETRY_MAX, TYPING_INTERVAL,
+            TYPING_ROOMS_MAX, WATCH_USERS_MAX,
         },
         marks::{Kind, Marks},
         outgoing::{Outcome, Outgoing},
@@ -108,7 +109,7 @@ impl Machine {
             backoff: Backoff::new(setup.profile),
             rng: StdRng::seed_from_u64(setup.seed),
             out: VecDeque::new(),
-            client: setup.client,
+            client: setup.client.chars().take(CLIENT_CHARACTERS_MAX).collect(),
             watch,
             idle: setup.idle,
             say: Say::default(),
