@@ -131,7 +131,7 @@ pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
         ClientError::Status { code, message } => Failure::new(
             Exit::Unreachable,
             "BAD_ANSWER",
-            format!("{server} does not answer as Magpie does: {code:?} {message}"),
+            format!("{server} does not answer as Magpie does: {code:?} {message}").trim_end(),
         )
         .hint("is this the address of a Magpie node? name another with --server URL"),
         ClientError::Address { .. } => Failure::usage(error.to_string())

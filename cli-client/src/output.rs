@@ -6,7 +6,8 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use serde_json::{Value, json};
+use rustix::termios::tcgetwinsize;
+use serde_json::{Map, Value, json};
 
 use crate::{
     args::Global,
@@ -50,6 +51,12 @@ impl Output {
         self.paint
     }
 
+    /// How wide the terminal is; nothing where stdout is none.
+    pub(crate) fn columns(self) -> Option<usize> {
+        let size = tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// Prints one thing in the form that was asked for.
     pub(crate) fn say(
         self,
@@ -71,8 +78,17 @@ impl Output {
 
     /// Prints a remark on stderr; if nobody reads it, nothing is lost.
     pub(crate) fn notice(self, kind: &str, message: &str) {
+        self.notice_with(kind, message, Map::new());
+    }
+
+    /// The same with more facts for programs.
+    pub(crate) fn notice_with(self, kind: &str, message: &str, facts: Map<String, Value>) {
         let line = if self.json {
-            json!({"notice": {"kind": kind, "message": message}}).to_string()
+            let mut notice = Map::new();
+            notice.insert("kind".into(), json!(kind));
+            notice.insert("message".into(), json!(message));
+            notice.extend(facts);
+            json!({ "notice": notice }).to_string()
         } else {
             format!("magpie: {message}")
         };

@@ -7,6 +7,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The columns that a tab takes.
 const TAB: &str = "    ";
+/// Rows are not made narrower than this, however narrow the terminal.
+const COLUMNS_MIN: usize = 10;
 
 /// Returns `text` as lines without anything that could move the cursor, change colours or turn
 /// the direction of what follows. Always at least one line.
@@ -39,6 +41,41 @@ pub(crate) fn snippet(text: &str, columns: usize) -> String {
     }
     cut.push('…');
     cut
+}
+
+/// Breaks a neutral line into rows, between words where that can be: the first of at most `first`
+/// columns, the others of at most `columns`. So the terminal breaks nothing: what it moves to the
+/// margin could pass for a line of its own.
+pub(crate) fn wrap(line: &str, first: usize, columns: usize) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut row = String::new();
+    let mut taken = 0;
+    for character in line.chars() {
+        let needs = character.width().unwrap_or(0);
+        let limit = if rows.is_empty() { first } else { columns };
+        if taken + needs > limit.max(COLUMNS_MIN) {
+            let rest = match row.rfind(' ').filter(|at| *at > 0) {
+                Some(at) => row.split_off(at + 1),
+                None => String::new(),
+            };
+            rows.push(std::mem::replace(&mut row, rest).trim_end().to_owned());
+            taken = width(&row);
+        }
+        row.push(character);
+        taken += needs;
+    }
+    rows.push(row);
+    rows
+}
+
+/// Quotes a word for a POSIX shell, where it needs that.
+pub(crate) fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@_-.".contains(&byte);
+    if !word.is_empty() && !word.starts_with('-') && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", one_line(word).replace('\'', "'\\''"))
+    }
 }
 
 /// The columns that `text` takes in a terminal.
@@ -143,6 +180,34 @@ mod tests {
     fn snippets_count_columns_not_characters() {
         assert_eq!(snippet("日本語日本語", 7), "日本語…");
         assert_eq!(snippet("short", 7), "short");
+    }
+
+    #[test]
+    fn rows_break_between_words_and_never_run_over() {
+        assert_eq!(
+            wrap("the kettle is on the stove", 12, 12),
+            ["the kettle", "is on the", "stove"]
+        );
+        assert_eq!(
+            wrap("abcdefghijklmnopqrstuvw", 12, 10),
+            ["abcdefghijkl", "mnopqrstuv", "w"]
+        );
+        assert_eq!(wrap("", 10, 10), [""]);
+        for text in [
+            "日本語のとても長い文章です、改行なし",
+            "a  b   c    d     e      f       g",
+        ] {
+            let rows = wrap(text, 11, 11);
+            assert!(rows.iter().all(|row| width(row) <= 11), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn words_for_the_shell_can_be_pasted() {
+        assert_eq!(shell_word("@bob"), "@bob");
+        assert_eq!(shell_word("Tea room"), "'Tea room'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word("-rf"), "'-rf'");
     }
 
     #[test]

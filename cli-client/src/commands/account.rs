@@ -4,7 +4,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use magpie::{
     client::{Api, Error as ClientError},
-    v1::{ChangePasswordRequest, GetProfileRequest, LogInRequest, SignUpRequest, User},
+    v1::{
+        ChangePasswordRequest, GetProfileRequest, LogInRequest, RevokeDeviceRequest, SignUpRequest,
+        User,
+    },
 };
 use serde_json::{Value, json};
 
@@ -68,6 +71,9 @@ pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
         device_name: device_name(args.device),
     };
     let answer = Api::log_in(target, request, Arc::new(keeper));
+    let held = app.store.load()?;
+    let held = held.profiles.get(&profile_name(app, &args.handle));
+    let former = held.map(|profile| profile.device_id);
     let (_, answer) = link::within(timeout(app), &server, answer).await?;
     if let Some(device_id) = answer.ended_device_id {
         app.out.notice(
@@ -78,6 +84,16 @@ pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
         );
     }
     let link = opened(app, &args.handle)?;
+    if let Some(device_id) = former {
+        // Its credentials were just replaced: left alone, it would only fill the list of devices.
+        // If this fails it still ends by itself in time.
+        link.read(|api| async move {
+            let request = RevokeDeviceRequest { device_id };
+            api.auth().revoke_device(request).await
+        })
+        .await
+        .ok();
+    }
     let user = profile(&link).await?;
     app.out.say(
         || format!("Logged in as {} on {server}.", full_name(&user)),

@@ -9,13 +9,13 @@ use magpie::{
     client::{Draft, Events, MessageId, Session, SessionOptions},
     v1::{RoomKind, RoomSummary},
 };
-use serde_json::json;
+use serde_json::{Map, json};
 
 use self::typed::Typed;
 use crate::{
     app::App,
     commands::{
-        follow::{CLIENT, Follower, Item, seconds},
+        follow::{CLIENT, Follower, Item},
         history::{self, whole_command},
         room::room_names,
     },
@@ -135,32 +135,23 @@ impl Talk<'_> {
             Item::Entry(entry) => self.entry(&entry).await,
             Item::Outcome(id, result) => self.outcome(id, result).await,
             Item::Presence(presences) => self.presence(&presences).await,
-            Item::Lost { cause, retry_in } => {
+            Item::Lost(lost) => {
                 self.is_connected = false;
-                let wait = seconds(retry_in);
-                self.notice(
-                    "disconnected",
-                    &format!("connection lost ({cause}); reconnecting in {wait}"),
-                )
-                .await
+                self.notice("disconnected", &lost.words(), lost.facts())
+                    .await
             }
             Item::Live { again } => {
                 self.is_connected = true;
-                match again {
-                    true => {
-                        self.notice("resumed", "connected again, nothing was missed")
-                            .await
-                    }
-                    false => Ok(()),
+                if !again {
+                    return Ok(());
                 }
+                let words = "connected again, nothing was missed";
+                self.notice("resumed", words, Map::new()).await
             }
             Item::Restored => {
-                self.notice(
-                    "restored",
-                    "the server was restored from a backup: the latest \
-                    messages may not exist any more",
-                )
-                .await
+                let words = "the server was restored from a backup: what was said last may not \
+                             exist any more";
+                self.notice("restored", words, Map::new()).await
             }
             Item::Ended(Some(error)) => Err(link::failed(&error, self.link.server())),
             Item::Ended(None) => {

@@ -10,13 +10,14 @@ use magpie::{
     client::{Error as ClientError, Event, MessageId, SendError, Sent},
     v1::{Entry, ListEntriesRequest, MemberRole, Presence, RoomSummary},
 };
+use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use crate::{
     failure::{Exit, Result},
     link::Link,
     names::{self, Names},
-    rooms,
+    rooms, text,
 };
 
 /// Names the program in the node's log.
@@ -36,13 +37,24 @@ pub(crate) enum Item {
     /// What became of a message that was posted.
     Outcome(MessageId, std::result::Result<Sent, SendError>),
     /// The stream is lost, and comes back.
-    Lost { cause: String, retry_in: Duration },
+    Lost(Lost),
     /// All that was missed has been handed out; `again` is false the first time.
     Live { again: bool },
     /// The server's history was set back.
     Restored,
     /// The session has ended.
     Ended(Option<ClientError>),
+}
+
+/// A lost stream, or an attempt to open another that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// What was in the way.
+    pub(crate) cause: String,
+    /// When the next attempt is made.
+    pub(crate) retry_in: Duration,
+    /// Whether the stream was open until now.
+    pub(crate) was_open: bool,
 }
 
 /// Follows some rooms, or all of them.
@@ -55,6 +67,7 @@ pub(crate) struct Follower<'a> {
     seen: HashMap<i64, i64>,
     titles: HashMap<i64, String>,
     pub(crate) names: Names,
+    is_open: bool,
     was_live: bool,
     is_restoring: bool,
 }
@@ -68,6 +81,7 @@ impl<'a> Follower<'a> {
             seen: HashMap::new(),
             titles: HashMap::new(),
             names,
+            is_open: false,
             was_live: false,
             is_restoring: false,
         }
@@ -105,10 +119,15 @@ impl<'a> Follower<'a> {
                     again: std::mem::replace(&mut self.was_live, true),
                 }]
             }
-            Event::Disconnected { cause, retry_in } => vec![Item::Lost {
-                cause: cause.to_string(),
+            Event::Connected(_) => {
+                self.is_open = true;
+                Vec::new()
+            }
+            Event::Disconnected { cause, retry_in } => vec![Item::Lost(Lost {
+                cause: text::one_line(&cause.to_string()),
                 retry_in,
-            }],
+                was_open: std::mem::replace(&mut self.is_open, false),
+            })],
             Event::Presence(presences) => {
                 let ids = presences.iter().map(|presence| presence.user_id);
                 self.learn(ids.collect()).await;
@@ -212,9 +231,25 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Seconds as people say them: `3 s`.
-pub(crate) fn seconds(wait: Duration) -> String {
-    format!("{} s", wait.as_millis().div_ceil(1000))
+impl Lost {
+    /// What people are told.
+    pub(crate) fn words(&self) -> String {
+        let seconds = self.retry_in.as_millis().div_ceil(1000);
+        if self.was_open {
+            format!("connection lost; reconnecting in {seconds} s")
+        } else {
+            format!("no connection yet; trying again in {seconds} s")
+        }
+    }
+
+    /// What programs are told besides.
+    pub(crate) fn facts(&self) -> Map<String, Value> {
+        let millis = u64::try_from(self.retry_in.as_millis()).unwrap_or(u64::MAX);
+        let mut facts = Map::new();
+        facts.insert("retry_in_ms".to_owned(), json!(millis));
+        facts.insert("cause".to_owned(), json!(self.cause));
+        facts
+    }
 }
 
 #[cfg(test)]
@@ -375,7 +410,14 @@ mod tests {
 
     #[test]
     fn waits_are_said_in_whole_seconds() {
-        assert_eq!(seconds(Duration::from_millis(2_100)), "3 s");
-        assert_eq!(seconds(Duration::ZERO), "0 s");
+        let mut lost = Lost {
+            cause: "reset".to_owned(),
+            retry_in: Duration::from_millis(2_100),
+            was_open: true,
+        };
+        assert_eq!(lost.words(), "connection lost; reconnecting in 3 s");
+        lost.was_open = false;
+        assert_eq!(lost.words(), "no connection yet; trying again in 3 s");
+        assert_eq!(lost.facts()["retry_in_ms"], 2_100);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     output::Output,
     render::{self, Style},
     rooms::{self, Direct},
+    text,
 };
 
 /// Messages in one page, by the contract.
@@ -151,6 +152,7 @@ pub(crate) fn print(
         clock,
         paint: out.paint(),
         room: None,
+        columns: out.columns(),
         whole: &whole,
     };
     let mut day = String::new();
@@ -169,25 +171,5 @@ pub(crate) fn print(
 
 /// The command that shows a message of a room whole, up to its seq.
 pub(crate) fn whole_command(room: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@_-".contains(&byte);
-    if room.bytes().all(plain) {
-        format!("magpie message {room}")
-    } else {
-        format!(
-            "magpie message '{}'",
-            crate::text::one_line(room).replace('\'', "'\\''")
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_for_the_whole_text_can_be_pasted() {
-        assert_eq!(whole_command("@bob"), "magpie message @bob");
-        assert_eq!(whole_command("Tea room"), "magpie message 'Tea room'");
-        assert_eq!(whole_command("it's"), "magpie message 'it'\\''s'");
-    }
+    format!("magpie message {}", text::shell_word(room))
 }

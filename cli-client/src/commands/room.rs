@@ -45,7 +45,7 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
                 "Made “{}”, room {}.\nNext: magpie invite {} HANDLE",
                 text::one_line(&room.title),
                 room.room_id,
-                room.room_id
+                text::shell_word(&room.title)
             )
         },
         || json::room(&room, &names),
@@ -171,7 +171,7 @@ fn last(app: &App, room: &RoomSummary, names: &Names) -> (String, String) {
         Some(Body::Message(message)) => message.text.as_str(),
         _ => "",
     };
-    let said = format!("{}: {text}", names.label(entry.actor_user_id));
+    let said = format!("{}: {text}", names.label(entry.actor_user_id)).replace('\n', " ");
     (
         app.clock.short(entry.create_time.as_ref()),
         text::snippet(&said, LAST_COLUMNS_MAX),

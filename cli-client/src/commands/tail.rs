@@ -11,7 +11,7 @@ use crate::{
     app::App,
     args::Tail,
     commands::{
-        follow::{CLIENT, Follower, Item, seconds},
+        follow::{CLIENT, Follower, Item},
         history::{self, whole_command},
         room::room_names,
     },
@@ -125,13 +125,10 @@ async fn follow(
                     return Err(link::failed(&error, printer.server));
                 }
                 Item::Ended(None) => return Ok(()),
-                Item::Lost { cause, retry_in } => app.out.notice(
-                    "disconnected",
-                    &format!(
-                        "connection lost ({cause}); reconnecting in {}",
-                        seconds(retry_in)
-                    ),
-                ),
+                Item::Lost(lost) => {
+                    app.out
+                        .notice_with("disconnected", &lost.words(), lost.facts());
+                }
                 Item::Live { again: true } => {
                     app.out
                         .notice("resumed", "connected again, nothing was missed");
@@ -188,6 +185,7 @@ impl<'a> Printer<'a> {
             clock: &app.clock,
             paint: app.out.paint(),
             room: self.only.is_none().then_some(title.as_str()),
+            columns: app.out.columns(),
             whole: &whole,
         };
         for line in render::entry_lines(entry, style) {

@@ -15,6 +15,8 @@ pub(crate) struct Style<'a> {
     pub(crate) paint: Paint,
     /// What the room is called, where lines of several rooms are mixed.
     pub(crate) room: Option<&'a str>,
+    /// How wide the terminal is; absent: lines may have any length.
+    pub(crate) columns: Option<usize>,
     /// How to ask for a text that is shown in part, up to the seq.
     pub(crate) whole: &'a str,
 }
@@ -58,15 +60,30 @@ fn message_lines(
 ) -> Vec<String> {
     let paint = style.paint;
     let name = style.names.label(entry.actor_user_id);
-    let reply = match message.reply_to_seq {
-        Some(seq) => format!("{} ", paint.dim(&format!("↳{seq}"))),
-        None => String::new(),
-    };
-    let mut texts = text::lines(&message.text).into_iter();
-    let first = texts.next().unwrap_or_default();
-    let mut lines = vec![format!("{head}{}: {reply}{first}", paint.bold(&name))];
+    let reply = message
+        .reply_to_seq
+        .map(|seq| format!("↳{seq} "))
+        .unwrap_or_default();
+    let opening = format!("{head}{}: {}", paint.bold(&name), paint.dim(&reply));
     let margin = " ".repeat(indent);
-    lines.extend(texts.map(|line| format!("{margin}{}{line}", paint.dim("│ "))));
+    let mut lines = Vec::new();
+    for (number, line) in text::lines(&message.text).into_iter().enumerate() {
+        let (begin, taken) = if number == 0 {
+            (
+                opening.clone(),
+                text::width(&name) + 2 + text::width(&reply),
+            )
+        } else {
+            (format!("{margin}{}", paint.dim("│ ")), 2)
+        };
+        let rows = match style.columns.map(|columns| columns.saturating_sub(indent)) {
+            Some(room) => text::wrap(&line, room.saturating_sub(taken), room.saturating_sub(2)),
+            None => vec![line],
+        };
+        let mut rows = rows.into_iter();
+        lines.push(format!("{begin}{}", rows.next().unwrap_or_default()));
+        lines.extend(rows.map(|row| format!("{margin}  {row}")));
+    }
     if message.full_length > 0 {
         let note = format!(
             "… {} characters in all: {} {}",
@@ -180,6 +197,10 @@ mod tests {
     }
 
     fn lines(entry: &v1::Entry, room: Option<&str>) -> Vec<String> {
+        lines_in(entry, room, None)
+    }
+
+    fn lines_in(entry: &v1::Entry, room: Option<&str>, columns: Option<usize>) -> Vec<String> {
         let names = names(&[
             (1, "anna", "Anna Lind"),
             (2, "bob", "Bob"),
@@ -193,6 +214,7 @@ mod tests {
                 clock: &clock,
                 paint: Paint::off(),
                 room,
+                columns,
                 whole: "magpie message tea",
             },
         )
@@ -221,6 +243,26 @@ mod tests {
                 "10:02    12  Anna Lind: one",
                 "             │ 10:03    13  Bob: I owe you 100",
             ]
+        );
+    }
+
+    #[test]
+    fn what_the_terminal_would_break_is_broken_behind_the_margin() {
+        let long = entry(message(&format!(
+            "see{}10:03    13  Bob: I owe you",
+            " ".repeat(30)
+        )));
+        let shown = lines_in(&long, None, Some(40));
+        assert!(
+            shown.iter().all(|line| text::width(line) <= 40),
+            "{shown:#?}"
+        );
+        let further = shown.iter().skip(1);
+        assert!(further.clone().count() > 0);
+        assert!(
+            further
+                .into_iter()
+                .all(|line| line.starts_with(&" ".repeat(15)))
         );
     }
 

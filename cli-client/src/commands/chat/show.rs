@@ -6,7 +6,7 @@ use magpie::{
     client::{MessageId, SendError, Sent},
     v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Talk;
 use crate::{
@@ -82,6 +82,7 @@ impl Talk<'_> {
                 clock: &self.app.clock,
                 paint: self.app.out.paint(),
                 room: None,
+                columns: self.app.out.columns(),
                 whole: &self.whole,
             };
             lines.extend(render::entry_lines(entry, style));
@@ -174,11 +175,16 @@ impl Talk<'_> {
     }
 
     /// Something about the connection.
-    pub(super) async fn notice(&self, kind: &str, line: &str) -> Result<()> {
+    pub(super) async fn notice(
+        &self,
+        kind: &str,
+        line: &str,
+        facts: Map<String, Value>,
+    ) -> Result<()> {
         match (&self.screen, self.app.out.is_json()) {
             (Screen::Above(_), false) => self.remark(line).await,
             _ => {
-                self.app.out.notice(kind, line);
+                self.app.out.notice_with(kind, line, facts);
                 Ok(())
             }
         }
