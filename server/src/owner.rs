@@ -2,26 +2,26 @@
 //! users, and never waits for the store with its inbox unread.
 
 mod load;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use magpie_core::{
     command::Answer,
-    entry::ChangeKind,
-    ids::{EdgeId, UserId},
+    ids::{EdgeId, Epoch, UserId},
     limits::Limits,
     link::{AccountRoom, ToEdge},
-    owner::{Fetch, Fetched, Input, Output, Owner, RoomListChange, WriteOutcome},
+    owner::{Input, Output, Owner, RoomListChange},
     refusal::{Reason, Refusal},
     time::Timestamp,
     users::{Input as UserInput, Output as UserOutput, Users},
 };
 use magpie_store::{
-    account::{AccountStore, Membership},
+    account::AccountStore,
     log::{LogStore, StoreError},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     clock::Clock,
@@ -35,8 +35,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// Messages taken at a time: what they write becomes one write a room.
 const BATCH_MAX: usize = 1_024;
-/// How long to wait before an effect is tried again.
-const EFFECT_RETRY: Duration = Duration::from_secs(1);
+/// The epoch of a data directory's first run.
+const FIRST: Epoch = Epoch(1);
 
 /// What an owner works with.
 #[derive(Clone, Debug)]
@@ -75,10 +75,14 @@ impl Task {
     pub(crate) async fn start(
         parts: Parts,
         index: usize,
-        epoch: magpie_core::ids::Epoch,
+        epoch: Epoch,
     ) -> Result<Self, StoreError> {
         let owner = Owner::new(epoch, parts.limits.clone());
-        let users = Users::new(parts.limits.clone(), parts.clock.now().instant);
+        let users = Users::new(
+            parts.limits.clone(),
+            epoch == FIRST,
+            parts.clock.now().instant,
+        );
         let work = FuturesUnordered::new();
         let mut task = Self {
             parts,
@@ -100,9 +104,8 @@ impl Task {
             let now = task.parts.clock.now();
             task.owner.handle(Input::Tick, now);
             task.perform();
-            match tokio::time::timeout(TICK, task.work.next()).await {
-                Ok(Some(done)) => task.done(done),
-                Ok(None) | Err(_) => {}
+            if let Ok(Some(done)) = tokio::time::timeout(TICK, task.work.next()).await {
+                task.done(done);
             }
             task.perform();
         }
@@ -240,31 +243,12 @@ impl Task {
             }
             Output::Load(room) => {
                 let tail = self.parts.limits.room_tail_entries_max;
-                self.work.push(
-                    async move {
-                        let loaded = load::room(&*log, room, tail).await;
-                        let loaded = loaded.inspect_err(|error| read_failed(error)).ok();
-                        Done::Room(Input::Loaded(room, loaded.map(Box::new)))
-                    }
-                    .boxed(),
-                );
+                self.work.push(work::load(log, room, tail).boxed());
             }
             Output::Write(room, no, rows) => {
-                let (write, drain) = (log.write(rows), self.parts.drain.clone());
-                self.work.push(
-                    async move {
-                        let outcome = match write.await {
-                            Ok(()) => WriteOutcome::Done,
-                            Err(StoreError::Full { .. }) => WriteOutcome::Full,
-                            Err(error) => {
-                                drain.fail(error.to_string());
-                                return Done::Nothing;
-                            }
-                        };
-                        Done::Room(Input::Written(room, no, outcome))
-                    }
-                    .boxed(),
-                );
+                let drain = self.parts.drain.clone();
+                self.work
+                    .push(work::write(log.write(rows), room, no, drain).boxed());
             }
             Output::Finish(rows) => {
                 let write = log.write(rows);
@@ -272,99 +256,17 @@ impl Task {
                 self.work.push(write.map(|_| Done::Nothing).boxed());
             }
             Output::ReadFence => {
-                let (fenced, drain) = (log.fenced(), self.parts.drain.clone());
-                self.work.push(
-                    async move {
-                        match fenced.await {
-                            Ok(fenced) => Done::Room(Input::FenceRead { fenced }),
-                            Err(error) => {
-                                drain.fail(error.to_string());
-                                Done::Nothing
-                            }
-                        }
-                    }
-                    .boxed(),
-                );
+                let drain = self.parts.drain.clone();
+                self.work.push(work::fence(log.fenced(), drain).boxed());
             }
             Output::Fetch(read, room, fetch) => {
-                let fetched = fetched(&*log, room, fetch);
-                self.work.push(
-                    async move {
-                        let fetched = fetched.await.inspect_err(|error| read_failed(error)).ok();
-                        Done::Room(Input::Fetched(read, fetched))
-                    }
-                    .boxed(),
-                );
+                self.work.push(work::fetch(log, read, room, fetch).boxed());
             }
             Output::Effect(change) => {
                 let accounts = self.parts.accounts.clone();
-                self.work.push(effect(accounts, change).boxed());
+                self.work.push(work::effect(accounts, change).boxed());
             }
             Output::Halt(why) => self.parts.drain.fail(why),
-        }
-    }
-}
-
-fn read_failed(error: &StoreError) {
-    tracing::error!(%error, "the log could not be read");
-}
-
-fn fetched(
-    log: &dyn LogStore,
-    room: magpie_core::ids::RoomId,
-    fetch: Fetch,
-) -> BoxFuture<'static, Result<Fetched, StoreError>> {
-    match fetch {
-        Fetch::Entries { after, through } => {
-            let rows = log.entries(room, after, through, load::ROWS_MAX);
-            rows.map(|rows| rows.map(Fetched::Entries)).boxed()
-        }
-        Fetch::Body { seq, epoch } => log
-            .body(room, seq, epoch)
-            .map(|body| body.map(Fetched::Body))
-            .boxed(),
-        Fetch::Pointers {
-            sender,
-            id,
-            after,
-            through,
-        } => {
-            let pointers = log.pointers(room, sender, id, after, through);
-            pointers
-                .map(|pointers| pointers.map(Fetched::Pointers))
-                .boxed()
-        }
-    }
-}
-
-/// Brings room lists up to date, however often it takes: the entry is durable, so this must follow.
-async fn effect(accounts: Arc<dyn AccountStore>, change: RoomListChange) -> Done {
-    let mut changes: Vec<(UserId, Membership)> = Vec::new();
-    for member in &change.changes {
-        let membership = match member.kind {
-            ChangeKind::Joined(_) => Membership::Joined,
-            ChangeKind::Left | ChangeKind::Removed => Membership::Left,
-            ChangeKind::RoleChanged(_) => continue,
-        };
-        changes.push((member.user, membership));
-    }
-    let started = Instant::now();
-    loop {
-        let applied =
-            accounts.apply_membership(change.room, change.kind, change.seq, changes.clone());
-        match applied.await {
-            Ok(changed) => {
-                let row = |row: magpie_store::account::RoomListChange| {
-                    let revision = row.revision.get().unsigned_abs();
-                    (row.user, revision, crate::edge::account_room(&row.row))
-                };
-                return Done::Effect(change, changed.into_iter().map(row).collect());
-            }
-            Err(error) => {
-                let (room, waited) = (change.room, started.elapsed());
-                tracing::warn!(%error, %room, ?waited, "room lists wait for the account store");
-                tokio::time::sleep(EFFECT_RETRY).await;
-            }
         }
     }
 }

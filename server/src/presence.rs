@@ -55,7 +55,7 @@ impl Presences {
         self.router
             .to_user(user, UserInput::Status(user, status.clone()));
         let known = self.router.presence(vec![user]).await.pop();
-        Ok(known.unwrap_or_else(|| Presence {
+        Ok(known.unwrap_or(Presence {
             user,
             state: PresenceState::Offline,
             status_text: status.text,

@@ -260,7 +260,7 @@ impl<T> Owner<T> {
         self.outputs.pop_front()
     }
 
-    fn to_edges(&mut self, room: RoomId, message: &ToEdge) {
+    fn tell_edges(&mut self, room: RoomId, message: &ToEdge) {
         if let Some(edges) = self.attached.get(&room) {
             for edge in edges {
                 self.outputs.push_back(Output::Edge(*edge, message.clone()));

@@ -95,13 +95,13 @@ pub struct Users {
 }
 
 impl Users {
-    /// An owner that knows no session yet. Until it has been told of those that live, it reports no
-    /// one offline.
-    pub fn new(limits: Limits, now: Instant) -> Self {
+    /// An owner that knows no session yet. Until it has been told of those that live it reports no
+    /// one offline, unless it is the `first` owner ever, so that there can be none.
+    pub fn new(limits: Limits, first: bool, now: Instant) -> Self {
         Self {
             limits,
             started: now,
-            warm: false,
+            warm: first,
             users: BTreeMap::new(),
             watchers: BTreeMap::new(),
             watching: BTreeMap::new(),

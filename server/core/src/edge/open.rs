@@ -93,7 +93,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             generation: self.generation,
             heartbeat: hello
                 .heartbeat
-                .unwrap_or(millis(self.limits.heartbeat_millis)),
+                .unwrap_or_else(|| millis(self.limits.heartbeat_millis)),
             time: now.wall,
         };
         self.control(session, &Frame::Welcome(welcome));
@@ -198,10 +198,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }));
         }
         let done = open.attaching == 0 && open.to_attach.is_empty() && !open.caught_up;
-        if done && self.event(session, &Frame::CaughtUp) {
-            if let Some(open) = self.sessions.get_mut(&session) {
-                open.caught_up = true;
-            }
+        if done
+            && self.event(session, &Frame::CaughtUp)
+            && let Some(open) = self.sessions.get_mut(&session)
+        {
+            open.caught_up = true;
         }
     }
 

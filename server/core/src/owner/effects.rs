@@ -64,7 +64,7 @@ impl<T> Owner<T> {
                 time: entry.time,
             },
         );
-        self.to_edges(
+        self.tell_edges(
             room,
             &ToEdge::Entry {
                 room,
@@ -135,7 +135,7 @@ impl<T> Owner<T> {
         };
         active.marked.insert(user);
         let marks = Arc::new([(user, active.room.members().marks(user))]);
-        self.to_edges(
+        self.tell_edges(
             room,
             &ToEdge::Marks {
                 room,
@@ -160,7 +160,7 @@ impl<T> Owner<T> {
             .into_iter()
             .map(|user| (user, members.marks(user)))
             .collect();
-        self.to_edges(
+        self.tell_edges(
             room,
             &ToEdge::Marks {
                 room,

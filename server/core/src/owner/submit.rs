@@ -268,7 +268,7 @@ impl<T> Owner<T> {
                 room: submit.room,
                 user: submit.actor,
             };
-            self.to_edges(submit.room, &typing);
+            self.tell_edges(submit.room, &typing);
         }
     }
 

@@ -26,7 +26,7 @@ impl World {
             presence_warm_up_millis: 0,
             ..Limits::default()
         };
-        let mut users = Users::new(limits, Instant(0));
+        let mut users = Users::new(limits, false, Instant(0));
         users.handle(Input::Tick, at(0));
         Self { users }
     }
@@ -156,7 +156,7 @@ fn a_ninth_session_ends_the_oldest() {
 
 #[test]
 fn a_new_owner_reports_no_one_offline_before_it_is_warm() {
-    let mut users = Users::new(Limits::default(), Instant(0));
+    let mut users = Users::new(Limits::default(), false, Instant(0));
     users.handle(
         Input::Watch((EDGE, SessionId(9)), vec![(user(1), Stored::default())]),
         at(0),
