@@ -259,7 +259,7 @@ async fn a_token_is_renewed_within_the_stream() {
         let access_token = scene.ann.credentials.access_token.clone();
         let foreign = client_frame::Frame::RenewToken(RenewToken { access_token });
         let refused = session.ask(foreign).await.await.expect_err("refused");
-        assert_eq!(refused.reason(), Reason::Unauthenticated, "{refused:?}");
+        refusal::expect_field(&refused, "access_token");
     })
     .await;
 }

@@ -7,19 +7,26 @@ use magpie_tests::{
     chatter::{Chatter, Plan},
     guard::guarded_for,
     history::{History, device_complaints},
+    node::Setup,
     refusal,
     session::Session,
 };
 
 use crate::scene::{Scene, live};
 
-/// How long a node may take to end while streams are open. Its own deadline is shorter.
-const END_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a node may take to end while streams are open: its deadline, and some time to stop.
+const END_TIME_MAX: Duration = Duration::from_secs(15);
+
+fn drained() -> Setup {
+    Setup::new()
+        .flag("--drain-window", "2s")
+        .flag("--drain-timeout", "10s")
+}
 
 #[tokio::test]
 async fn a_drained_node_answers_what_it_took_and_ends_while_streams_are_open() {
     guarded_for(Duration::from_secs(60), async {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::on(drained()).await;
         let history = Arc::new(History::new());
         let plan = Plan {
             room: scene.room,
@@ -57,7 +64,7 @@ async fn a_drained_node_answers_what_it_took_and_ends_while_streams_are_open() {
 #[tokio::test]
 async fn a_draining_node_takes_no_new_stream() {
     guarded_for(Duration::from_secs(60), async {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::on(drained()).await;
         let watcher = live(&scene.bob).await;
         scene.node.terminate();
         let draining =
@@ -71,6 +78,26 @@ async fn a_draining_node_takes_no_new_stream() {
         }
         drop(watcher);
         scene.node.ended_within(END_TIME_MAX).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_whose_clients_stay_end_with_the_window_and_hang_nothing_up() {
+    guarded_for(Duration::from_secs(60), async {
+        let mut scene = Scene::on(drained()).await;
+        let session = live(&scene.bob).await;
+        scene.node.terminate();
+        let closing = |frame: &ServerFrame| match &frame.frame {
+            Some(Frame::Closing(closing)) => closing.error.clone(),
+            _ => None,
+        };
+        let error = session.find(0, "Closing", closing).await;
+        assert_eq!(error.reason(), Reason::Draining, "{error:?}");
+        session.ended_within(Duration::from_secs(5)).await.ok();
+        // The client holds its half of the stream open, as one that hangs does.
+        scene.node.ended_within(END_TIME_MAX).await;
+        drop(session);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use magpie::v1::{ServerFrame, client_frame, server_frame::Frame};
+use magpie::v1::{ServerFrame, server_frame::Frame};
 use magpie_tests::{
     chatter::{Chatter, Plan},
     guard::{guarded, guarded_for},
@@ -121,19 +121,16 @@ async fn one_fdatasync_serves_all_that_waits() {
         let file = folder.path().join("trace");
         let setup = Setup::new().strace(&file, &["-e", "trace=fdatasync,fsync"]);
         let mut scene = Scene::on(setup).await;
-        let session = live(&scene.ann).await;
         let before = trace::read(&file).len();
-        for _ in 0..5 {
-            let mut answers = Vec::new();
-            for number in 0..60 {
-                let frame = message(scene.room, &format!("number {number}"));
-                answers.push(session.ask(client_frame::Frame::SendMessage(frame)).await);
-            }
-            for answer in answers {
-                answer.await.expect("sent");
+        for _ in 0..10 {
+            let sends = (0..30).map(|number| {
+                let (ann, room) = (scene.ann.clone(), scene.room);
+                async move { ann.send(room, &format!("number {number}")).await }
+            });
+            for sent in futures_util::future::join_all(sends).await {
+                sent.expect("sent");
             }
         }
-        drop(session);
         scene.node.terminate();
         scene.node.ended_within(Duration::from_secs(20)).await;
         let syncs = trace::read(&file).len() - before;

@@ -12,7 +12,7 @@ use magpie_tests::{
     session::Session,
 };
 
-use crate::scene::{Scene, device_after, live, resume};
+use crate::scene::{Scene, device_after, live, resume, since_joining};
 
 #[tokio::test]
 async fn a_device_resumes_from_its_cursors_without_gap_or_repetition() {
@@ -33,10 +33,8 @@ async fn a_device_resumes_from_its_cursors_without_gap_or_repetition() {
         device.take_all(session.received().iter().map(|received| &received.frame));
         assert_eq!(device.complaints, Vec::<String>::new());
         assert_eq!(device.repeated, 0, "what the device held is not sent again");
-        assert_eq!(
-            device.entries(scene.room),
-            scene.bob.over(scene.node.api()).log(scene.room).await
-        );
+        let log = bob.log(scene.room).await;
+        assert_eq!(device.entries(scene.room), since_joining(&bob, &log));
     })
     .await;
 }
@@ -186,7 +184,8 @@ async fn a_state_of_another_generation_is_taken_as_empty() {
         };
         let session = resume(&scene.bob, state).await;
         let device = device_after(&scene.bob, &session.received());
-        assert_eq!(device.entries(scene.room), scene.bob.log(scene.room).await);
+        let log = scene.bob.log(scene.room).await;
+        assert_eq!(device.entries(scene.room), since_joining(&scene.bob, &log));
         assert_eq!(session.welcome.generation, generation);
     })
     .await;

@@ -1,6 +1,6 @@
 //! What most tests begin with: a node, two people, and a room with both of them.
 
-use magpie::v1::State;
+use magpie::v1::{Entry, MemberChange, MemberChangeKind, State, entry::Body};
 use magpie_tests::{
     device::Device,
     node::{Node, Setup},
@@ -73,4 +73,23 @@ pub(crate) fn device_after(person: &Person, received: &[Received]) -> Device {
     let mut device = Device::new(person.user_id);
     device.take_all(received.iter().map(|received| &received.frame));
     device
+}
+
+/// The entries with which a device of a member begins that holds nothing: from the member's own
+/// joining on. What was before that is read by ListEntries.
+pub(crate) fn since_joining<'a>(person: &Person, log: &'a [Entry]) -> &'a [Entry] {
+    let joins = |entry: &Entry| match &entry.body {
+        Some(Body::MembershipChanged(changed)) => changes_of(person, &changed.changes),
+        Some(Body::RoomCreated(created)) => changes_of(person, &created.changes),
+        _ => false,
+    };
+    let joined = log.iter().rposition(joins).expect("the person joined");
+    &log[joined..]
+}
+
+fn changes_of(person: &Person, changes: &[MemberChange]) -> bool {
+    let joined = |change: &MemberChange| change.kind() == MemberChangeKind::Joined;
+    changes
+        .iter()
+        .any(|change| change.user_id == person.user_id && joined(change))
 }

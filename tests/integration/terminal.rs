@@ -86,7 +86,7 @@ async fn the_commands_that_a_node_prints_work_as_printed() {
         let home = Home::new(node.address());
         for command in commands {
             // A person types the password; here it comes from a pipe.
-            let (stdin, flag) = if command.contains(" signup ") {
+            let (stdin, flag) = if command.contains("signup") {
                 (PASSWORD, " --password-stdin")
             } else {
                 ("hello\n", "")

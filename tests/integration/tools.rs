@@ -2,7 +2,12 @@
 
 use std::{process::Stdio, time::Duration};
 
-use magpie_tests::{binaries, guard::guarded, http, node::Node};
+use magpie_tests::{
+    binaries,
+    guard::guarded,
+    http,
+    node::{Node, Setup},
+};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -151,7 +156,10 @@ async fn buf_curl_calls_by_reflection_over_grpc_and_grpc_web() {
 #[tokio::test]
 async fn health_is_served_by_grpc_and_by_http_and_follows_the_drain() {
     guarded(async {
-        let mut scene = Scene::new().await;
+        let drained = Setup::new()
+            .flag("--drain-window", "3s")
+            .flag("--drain-timeout", "6s");
+        let mut scene = Scene::on(drained).await;
         let address = scene.node.address();
         let check = ["grpc.health.v1.Health/Check"];
         for service in ["", "magpie.v1.ChatService"] {
@@ -189,7 +197,7 @@ async fn metrics_count_what_happened() {
             "stream",
             "send",
             "deliver",
-            "latency",
+            "answer_seconds",
             "queue",
             "sync",
             "INVALID_FIELD",
@@ -208,8 +216,7 @@ async fn metrics_count_what_happened() {
 #[tokio::test]
 async fn logs_hold_no_secret() {
     guarded(async {
-        let mut scene =
-            Scene::on(magpie_tests::node::Setup::new().env("MAGPIE_LOG", "trace")).await;
+        let mut scene = Scene::on(Setup::new().env("MAGPIE_LOG", "trace")).await;
         let session = live(&scene.ann).await;
         scene
             .node
