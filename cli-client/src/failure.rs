@@ -245,6 +245,9 @@ fn hint_for(reason: v1::Reason) -> Option<&'static str> {
         }
         v1::Reason::PasswordTooWeak => "several uncommon words in a row make a good password",
         v1::Reason::DeviceNotFound => "`magpie devices` lists your devices",
+        v1::Reason::CursorAhead => {
+            "the room does not reach that far; `magpie history ROOM` shows its end"
+        }
         v1::Reason::IdReused => "leave out --id to run this as a new command",
         v1::Reason::TooOldToRetry => {
             "look with `magpie history ROOM` whether it is there; without --id it is sent anew"

@@ -76,6 +76,13 @@ impl Output {
         Ok(())
     }
 
+    /// Ends the line on which the terminal shows `^C`.
+    pub(crate) fn end_line(self) {
+        if io::stderr().is_terminal() && !self.json {
+            note("");
+        }
+    }
+
     /// Prints a remark on stderr; if nobody reads it, nothing is lost.
     pub(crate) fn notice(self, kind: &str, message: &str) {
         self.notice_with(kind, message, Map::new());

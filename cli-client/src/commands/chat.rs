@@ -58,7 +58,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         whole: whole_command(input),
         day: app.clock.today(),
         unanswered: HashMap::new(),
-        is_connected: false,
+        is_lost: false,
         is_leaving: false,
         refused: false,
     };
@@ -85,7 +85,8 @@ struct Talk<'a> {
     day: String,
     /// What was posted and not answered yet.
     unanswered: HashMap<MessageId, String>,
-    is_connected: bool,
+    /// The stream is lost, so what is typed waits.
+    is_lost: bool,
     /// The person has no more to say; what is unanswered is waited for.
     is_leaving: bool,
     /// A message was refused, which the exit code tells.
@@ -136,12 +137,12 @@ impl Talk<'_> {
             Item::Outcome(id, result) => self.outcome(id, result).await,
             Item::Presence(presences) => self.presence(&presences).await,
             Item::Lost(lost) => {
-                self.is_connected = false;
+                self.is_lost = true;
                 self.notice("disconnected", &lost.words(), lost.facts())
                     .await
             }
             Item::Live { again } => {
-                self.is_connected = true;
+                self.is_lost = false;
                 if !again {
                     return Ok(());
                 }
@@ -195,12 +196,10 @@ impl Talk<'_> {
         if let Err(error) = self.session.post(draft).await {
             return self.outcome(id, Err(error)).await;
         }
-        if !self.is_connected {
+        if self.is_lost {
             let shown = text::snippet(&text, 40);
-            self.remark(&format!(
-                "not connected yet; this waits to be sent: {shown}"
-            ))
-            .await?;
+            self.remark(&format!("this waits for the connection: {shown}"))
+                .await?;
         }
         Ok(())
     }

@@ -187,8 +187,14 @@ impl<'a> Follower<'a> {
             .is_none_or(|wanted| wanted.contains(&room_id))
     }
 
-    /// Asks for what the server left out, however long it takes: a reader must miss nothing.
-    async fn fill(&mut self, room_id: i64, after_seq: i64, through_seq: i64) -> Result<Vec<Item>> {
+    /// Asks for the entries of `(after_seq, through_seq]` that the reader has not, however long it
+    /// takes: a reader must miss nothing.
+    pub(crate) async fn fill(
+        &mut self,
+        room_id: i64,
+        after_seq: i64,
+        through_seq: i64,
+    ) -> Result<Vec<Item>> {
         let seen = self.seen.get(&room_id).copied().unwrap_or_default();
         let mut after_seq = after_seq.max(seen);
         let mut items = Vec::new();

@@ -38,6 +38,9 @@ pub(crate) async fn show(app: &App, args: History) -> Result<()> {
     names
         .learn(&link, messages.iter().flat_map(names::in_entry))
         .await?;
+    if messages.is_empty() && !app.out.is_json() {
+        return app.out.line("No messages there.");
+    }
     print(app.out, &app.clock, &names, &messages, &args.room.room)
 }
 

@@ -44,7 +44,10 @@ pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
     let (session, mut events) = Session::open(link.api(), options);
     let end = tokio::select! {
         end = follow(&mut follower, &session, &mut events, &mut printer, args.mark_read) => end,
-        () = stop::requested() => Ok(()),
+        () = stop::requested() => {
+            app.out.end_line();
+            Ok(())
+        }
     };
     drop(events);
     session.bye().await;
@@ -89,7 +92,17 @@ async fn begin<'a>(
             None => room.head_seq,
         };
         follower.start(room, after_seq);
-        if args.lines > 0 {
+        if args.after.is_some() {
+            // The session begins where the membership does, which may be later.
+            let items = follower
+                .fill(room.room_id, after_seq, room.head_seq)
+                .await?;
+            for item in items {
+                if let Item::Entry(entry) = item {
+                    printer.entry(app, &follower, &entry)?;
+                }
+            }
+        } else if args.lines > 0 {
             let past = history::backward(link, room.room_id, None, args.lines).await?;
             let ids = past.messages.iter().flat_map(names::in_entry);
             follower.names.learn(link, ids).await?;
