@@ -16,7 +16,7 @@ use anyhow::Context as _;
 pub(crate) use people::{People, Plan};
 
 /// The named profile of limits under which a load does not fight the rate limits.
-const LIMITS_PROFILE: &str = "bench";
+const LIMITS_PROFILE: &str = "load";
 const METRICS_WAIT_MAX: Duration = Duration::from_secs(5);
 const METRICS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Counts the fdatasyncs of the message log.
