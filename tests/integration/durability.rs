@@ -89,8 +89,7 @@ async fn fdatasync_returns_before_the_answer_is_written() {
             sent.push((request, answer.seq));
         }
         drop(session);
-        scene.node.terminate();
-        scene.node.ended_within(Duration::from_secs(20)).await;
+        ended_and_traced(&mut scene, &file).await;
         let (requests, answers, syncs) = wire(&file);
         assert!(!syncs.is_empty(), "no fdatasync in the trace");
         for (request, seq) in sent {
@@ -121,7 +120,6 @@ async fn one_fdatasync_serves_all_that_waits() {
         let file = folder.path().join("trace");
         let setup = Setup::new().strace(&file, &["-e", "trace=fdatasync,fsync"]);
         let mut scene = Scene::on(setup).await;
-        let before = trace::read(&file).len();
         for _ in 0..10 {
             let sends = (0..30).map(|number| {
                 let (ann, room) = (scene.ann.clone(), scene.room);
@@ -131,9 +129,8 @@ async fn one_fdatasync_serves_all_that_waits() {
                 sent.expect("sent");
             }
         }
-        scene.node.terminate();
-        scene.node.ended_within(Duration::from_secs(20)).await;
-        let syncs = trace::read(&file).len() - before;
+        ended_and_traced(&mut scene, &file).await;
+        let syncs = trace::read(&file).len();
         assert!(syncs < 150, "{syncs} syncs for 300 messages");
     })
     .await;
@@ -170,6 +167,13 @@ async fn a_failed_fdatasync_ends_the_node_and_everything_answered_is_there_later
         history.check(scene.room, &log);
     })
     .await;
+}
+
+async fn ended_and_traced(scene: &mut Scene, file: &Path) {
+    let pid = scene.node.process().pid();
+    scene.node.terminate();
+    scene.node.ended_within(Duration::from_secs(20)).await;
+    trace::finished(file, pid).await;
 }
 
 type Wire = (

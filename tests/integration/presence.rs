@@ -87,10 +87,10 @@ async fn an_abrupt_end_is_hidden_for_the_grace() {
 #[tokio::test]
 async fn a_peer_that_is_gone_without_a_word_is_noticed() {
     guarded(async {
-        let mut scene = Scene::on(quick()).await;
+        let scene = Scene::on(quick()).await;
         let proxy = FaultProxy::start(scene.node.address()).await;
         let watcher = watching(&scene.ann, &[&scene.bob]).await;
-        let before = scene.node.descriptors();
+        let before = scene.node.metric("magpie_connections").await;
         let plain = scene
             .bob
             .over(magpie_tests::api::Api::connect(proxy.address()));
@@ -99,7 +99,7 @@ async fn a_peer_that_is_gone_without_a_word_is_noticed() {
         proxy.set_open(Fault::HalfOpen);
         state_seen(&watcher, from, &scene.bob, PresenceState::Offline).await;
         let freed = async {
-            while scene.node.descriptors() > before {
+            while scene.node.metric("magpie_connections").await > before {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

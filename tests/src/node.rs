@@ -217,6 +217,18 @@ impl Node {
         page
     }
 
+    /// One value of its metrics page, by its name with labels.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = self.metrics().await;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in:\n{page}"))
+    }
+
     /// Its memory, resident and private to it, in bytes.
     ///
     /// # Panics

@@ -1,6 +1,8 @@
 //! A trace of system calls as strace writes it, read back as calls with a beginning and an end.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
+
+use crate::guard;
 
 /// One system call.
 #[derive(Clone, Debug)]
@@ -17,6 +19,27 @@ pub struct Call {
     pub returned: usize,
     /// What it returned.
     pub result: String,
+}
+
+/// Waits until strace has written all about a process that has ended.
+///
+/// # Panics
+/// When it does not.
+pub async fn finished(path: &Path, pid: u32) {
+    let ended = |line: &str| {
+        let rest = line.strip_prefix(&pid.to_string()).unwrap_or_default();
+        rest.contains("+++ exited") || rest.contains("+++ killed")
+    };
+    let written = async {
+        while !fs::read_to_string(path)
+            .unwrap_or_default()
+            .lines()
+            .any(ended)
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    guard::event("the end of the trace", written).await;
 }
 
 /// Reads a trace that was written with `-f`; the order of its lines is the order of events.
