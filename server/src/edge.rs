@@ -17,7 +17,7 @@ use magpie_core::{
     limits::Limits,
     owner::Input as RoomInput,
     refusal::{Reason, Refusal},
-    users::{Input as UserInput, Stored},
+    users::{Input as UserInput, SessionKey, Stored},
 };
 use magpie_store::account::AccountStore;
 use tokio::{
@@ -188,28 +188,31 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                 );
             }
             Output::Down(session, user, linger_millis) => {
-                let session = (self.edge.id(), session);
-                for owner in 0..router.owners() {
-                    let nobody = UserInput::Watch(session, Vec::new());
-                    router.to_owner(owner, ToOwner::User(nobody));
-                }
-                router.to_user(
-                    user,
-                    UserInput::Down {
-                        session,
-                        user,
-                        linger_millis,
-                    },
-                );
+                self.down((self.edge.id(), session), user, linger_millis);
             }
+            Output::Refused(reason) => self.parts.metrics.refusal(reason),
+            Output::CatchUp => drop(self.parts.metrics.catch_ups.inc()),
             Output::ReadAccount {
                 session,
                 caller,
                 since,
                 up,
             } => {
-                let at = (self.edge.id(), session);
-                let read = account::read(self.parts.clone(), at, caller, since, up);
+                if let Some(idle) = up {
+                    // At once, and not with the reading: the end of the session must come after it.
+                    let (user, device) = (caller.user, caller.device);
+                    let session = (self.edge.id(), session);
+                    router.to_user(
+                        user,
+                        UserInput::Up {
+                            session,
+                            user,
+                            device,
+                            idle,
+                        },
+                    );
+                }
+                let read = account::read(self.parts.clone(), caller, since, up.is_some());
                 self.work.push(
                     async move { Some(Input::Account(session, read.await.map(Box::new))) }.boxed(),
                 );
@@ -227,15 +230,27 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
             }
         }
     }
+
+    /// Tells the owners that a session is over: its user's, and those of whom it watched.
+    fn down(&self, session: SessionKey, user: UserId, linger_millis: u64) {
+        let router = &self.parts.router;
+        for owner in 0..router.owners() {
+            let nobody = UserInput::Watch(session, Vec::new());
+            router.to_owner(owner, ToOwner::User(nobody));
+        }
+        router.to_user(
+            user,
+            UserInput::Down {
+                session,
+                user,
+                linger_millis,
+            },
+        );
+    }
 }
 
 /// Follows the presence of those users whom the caller may see.
-async fn watch(
-    parts: Parts,
-    session: magpie_core::users::SessionKey,
-    user: UserId,
-    users: Vec<UserId>,
-) {
+async fn watch(parts: Parts, session: SessionKey, user: UserId, users: Vec<UserId>) {
     let seen = match parts.presences.visible(user, users).await {
         Ok(seen) => seen,
         Err(refusal) => return tracing::warn!(%refusal, "a watch was not set"),

@@ -67,6 +67,8 @@ pub(crate) struct Task {
     /// Users whose last sight is to be stored, and whether a storing is under way.
     seen: Vec<(UserId, Timestamp)>,
     recording: bool,
+    /// Rooms and users as the gauges hold them.
+    counted: (usize, usize),
 }
 
 impl Task {
@@ -91,6 +93,7 @@ impl Task {
             work,
             seen: Vec::new(),
             recording: false,
+            counted: (0, 0),
         };
         let all = magpie_core::ids::Partition::all();
         let router = task.parts.router.clone();
@@ -161,6 +164,7 @@ impl Task {
         let now = self.parts.clock.now();
         self.owner.handle(Input::Tick, now);
         self.users.handle(UserInput::Tick, now);
+        self.count();
         if !self.recording && !self.seen.is_empty() {
             self.recording = true;
             let recorded = self
@@ -177,6 +181,22 @@ impl Task {
                 .boxed(),
             );
         }
+    }
+
+    /// Brings the gauges, which all owners share, up to date.
+    fn count(&mut self) {
+        let (rooms, users) = (self.owner.rooms_loaded(), self.users.online());
+        let change =
+            |now: usize, before: usize| now.cast_signed() as i64 - before.cast_signed() as i64;
+        self.parts
+            .metrics
+            .rooms
+            .inc_by(change(rooms, self.counted.0));
+        self.parts
+            .metrics
+            .users_online
+            .inc_by(change(users, self.counted.1));
+        self.counted = (rooms, users);
     }
 
     fn done(&mut self, done: Done) {

@@ -104,6 +104,10 @@ pub enum Output {
     Idle(SessionId, UserId, bool),
     /// The session ended; it counts on for so many milliseconds.
     Down(SessionId, UserId, u64),
+    /// Count a refusal.
+    Refused(Reason),
+    /// Count a slow reader that is brought up to date.
+    CatchUp,
 }
 
 /// A command on its way: what its answer is matched by.
@@ -288,7 +292,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn drain(&mut self, window: Duration) {
-        let mut sessions: Vec<_> = self.sessions.keys().copied().collect();
+        let open = self.sessions.iter().filter(|(_, open)| !open.is_opening());
+        let mut sessions: Vec<_> = open.map(|(session, _)| *session).collect();
         sessions.sort_unstable();
         for session in sessions {
             self.control(session, &Frame::Draining { window });

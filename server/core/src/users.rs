@@ -34,9 +34,9 @@ pub enum Input {
         device: DeviceId,
         /// Whether the person is away from it.
         idle: bool,
-        /// The user's stored status, and when the user was last seen.
-        stored: Stored,
     },
+    /// What the account store knows of a user, for what no session has told yet.
+    Restore(UserId, Stored),
     /// A session ended.
     Down {
         /// Where it was.
@@ -117,7 +117,6 @@ impl Users {
                 user,
                 device,
                 idle,
-                stored,
             } => {
                 self.up(
                     session,
@@ -127,10 +126,10 @@ impl Users {
                         idle,
                         until: None,
                     },
-                    stored,
                     now,
                 );
             }
+            Input::Restore(user, stored) => self.change(user, now, |user| user.restore(stored)),
             Input::Down {
                 session,
                 user,
@@ -147,7 +146,7 @@ impl Users {
                     held.idle = idle;
                 }
             }),
-            Input::Status(user, status) => self.change(user, now, |user| user.status = status),
+            Input::Status(user, status) => self.change(user, now, |user| user.set_status(status)),
             Input::Watch(session, users) => self.watch(session, users, now),
             Input::Account {
                 user,
@@ -172,22 +171,16 @@ impl Users {
         }
     }
 
-    /// How many users have a session or are remembered.
-    pub fn len(&self) -> usize {
-        self.users.len()
+    /// How many users are there.
+    pub fn online(&self) -> usize {
+        self.users.values().filter(|user| user.is_there()).count()
     }
 
-    /// Whether no user is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
-    }
-
-    fn up(&mut self, session: SessionKey, user: UserId, held: Held, stored: Stored, now: Now) {
+    fn up(&mut self, session: SessionKey, user: UserId, held: Held, now: Now) {
         let device = held.device;
         let sessions_max = self.limits.user_sessions_max as usize;
         let mut ended = Vec::new();
         self.change(user, now, |user| {
-            user.restore(stored);
             // The device is back: what is left of its former session counts no more.
             user.sessions
                 .retain(|_, other| other.device != device || other.until.is_none());

@@ -3,7 +3,7 @@
 use magpie_core::{
     edge::{Account, Caller},
     link::AccountRoom,
-    users::{Input as UserInput, SessionKey, Stored},
+    users::{Input as UserInput, Stored},
 };
 use magpie_store::account::{Error, Revision, RoomRow};
 
@@ -13,41 +13,26 @@ use crate::presence::stored;
 /// Rows read at a time.
 const ROWS_MAX: usize = 1_000;
 
-/// Reports the session, then reads: a change after the reading is told to the session, one before it
-/// is read. `None` if it could not be read.
-pub(super) async fn read(
-    parts: Parts,
-    session: SessionKey,
-    caller: Caller,
-    since: u64,
-    up: Option<bool>,
-) -> Option<Account> {
-    let read = try_read(&parts, session, caller, since, up).await;
+/// Reads what changed since a revision; with the `first` reading of a session, also what its user is
+/// known to show. The session was reported before, so a change after the reading is told to it. `None`
+/// if it could not be read.
+pub(super) async fn read(parts: Parts, caller: Caller, since: u64, first: bool) -> Option<Account> {
+    let read = try_read(&parts, caller, since, first).await;
     read.inspect_err(|error| tracing::error!(%error, user = %caller.user, "account not read"))
         .ok()
 }
 
 async fn try_read(
     parts: &Parts,
-    session: SessionKey,
     caller: Caller,
     since: u64,
-    up: Option<bool>,
+    first: bool,
 ) -> Result<Account, Error> {
-    let Caller { user, device, .. } = caller;
-    if let Some(idle) = up {
+    let user = caller.user;
+    if first {
         let users = parts.accounts.users(vec![user]).await?;
         let stored = users.first().map_or_else(Stored::default, stored);
-        parts.router.to_user(
-            user,
-            UserInput::Up {
-                session,
-                user,
-                device,
-                idle,
-                stored,
-            },
-        );
+        parts.router.to_user(user, UserInput::Restore(user, stored));
     }
     let mut account = Account {
         revision: since,

@@ -232,11 +232,15 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             let Some(open) = self.sessions.get_mut(&session) else {
                 continue;
             };
-            match &mut open.state {
-                State::Opening { changes, .. } => changes.push((revision, rows.to_vec())),
-                State::Open => self.account_changed(session, revision, rows),
-                // What is being read again holds these rows, or the next reading will.
-                State::Rereading => {}
+            open.revision_known = open.revision_known.max(revision);
+            // While the account is being read there is nothing to do: what the reading missed shows
+            // by its revision.
+            if matches!(open.state, State::Open) {
+                if revision == open.revision + 1 {
+                    self.account_changed(session, revision, rows);
+                } else if revision > open.revision {
+                    self.reread(session);
+                }
             }
         }
     }
@@ -249,19 +253,14 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let recent = millis(CATCH_UPS_MILLIS);
         open.catch_ups.retain(|at| now.instant.since(*at) < recent);
         open.catch_ups.push(now.instant);
+        self.outputs.push_back(Output::CatchUp);
         if open.catch_ups.len() as u64 > self.limits.session_catch_ups_max {
             let why = "the client reads too slowly; read frames as they come";
             let refusal = Refusal::new(Reason::SlowReader, why).with_retry_after(millis(1_000));
             return self.close(session, refusal, true);
         }
         if matches!(open.state, State::Rereading) {
-            let (caller, since) = (open.caller, open.revision);
-            self.outputs.push_back(Output::ReadAccount {
-                session,
-                caller,
-                since,
-                up: None,
-            });
+            self.reread(session);
         }
         self.pump(session);
     }

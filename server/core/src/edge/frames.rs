@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Ask, Call, Edge, FrameIn, Output, Refused,
-    session::{Asked, Kind, Said},
+    session::{Asked, Kind, Said, State},
 };
 use crate::{
     command::{Answer, Append, Command, Submit, What},
@@ -27,6 +27,13 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return;
         };
         open.heard = now.instant;
+        if let State::Opening { frames, .. } = &mut open.state {
+            if (frames.len() as u64) < self.limits.session_unanswered_max {
+                return frames.push(frame);
+            }
+            let why = "too many frames before Welcome; wait for it";
+            return self.close(session, Refusal::new(Reason::TooManyUnanswered, why), true);
+        }
         let said = match frame.said {
             Ok(said) => said,
             Err(refusal) => return self.refuse(session, frame.request, refusal, now),
@@ -246,6 +253,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return;
         };
         let recent = millis(REFUSALS_MILLIS);
+        self.outputs.push_back(Output::Refused(refusal.reason));
         open.refusals.push_back(now.instant);
         while open
             .refusals

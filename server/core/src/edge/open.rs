@@ -68,17 +68,39 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return self.close(session, refusal, true);
         };
         match mem::replace(&mut open.state, State::Open) {
-            State::Opening { hello, changes } => {
+            State::Opening { hello, frames } => {
                 self.opened(session, *hello, *account, now);
-                for (revision, rows) in changes {
-                    self.account_changed(session, revision, &rows);
+                for frame in frames {
+                    self.frame(session, frame, now);
                 }
             }
             State::Open | State::Rereading => {
                 self.account_changed(session, account.revision, &account.rows);
             }
         }
+        if self
+            .sessions
+            .get(&session)
+            .is_some_and(|open| open.revision_known > open.revision)
+        {
+            self.reread(session);
+        }
         self.pump(session);
+    }
+
+    /// Has the account read again: a change was told out of turn, or missed.
+    pub(super) fn reread(&mut self, session: SessionId) {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        open.state = State::Rereading;
+        let (caller, since) = (open.caller, open.revision);
+        self.outputs.push_back(Output::ReadAccount {
+            session,
+            caller,
+            since,
+            up: None,
+        });
     }
 
     fn opened(&mut self, session: SessionId, hello: Hello, account: Account, now: Now) {

@@ -9,7 +9,6 @@ use super::{Caller, Refused};
 use crate::{
     command::Submit,
     ids::{MessageId, RoomId, Seq, SessionId, UserId},
-    link::AccountRoom,
     rate::Bucket,
     refusal::Refusal,
     rows::Marks,
@@ -90,6 +89,8 @@ pub(super) struct Session<O> {
     pub(super) state: State,
     /// The account revision that the client has been told.
     pub(super) revision: u64,
+    /// The highest one that the account's owner has told of.
+    pub(super) revision_known: u64,
     pub(super) rooms: HashMap<RoomId, Follow>,
     /// Rooms to attach, in this order.
     pub(super) to_attach: VecDeque<RoomId>,
@@ -115,13 +116,13 @@ pub(super) struct Session<O> {
 /// How far a session has come.
 #[derive(Debug)]
 pub(super) enum State {
-    /// The account is being read. Changes that arrive meanwhile wait.
+    /// The account is being read. Frames wait, as Welcome is the first answer.
     Opening {
         hello: Box<Hello>,
-        changes: Vec<(u64, Vec<AccountRoom>)>,
+        frames: Vec<FrameIn>,
     },
     Open,
-    /// The account is being read again, since changes were missed.
+    /// The account is to be read again, since changes were missed.
     Rereading,
 }
 
@@ -168,6 +169,7 @@ impl<O> Session<O> {
             caller,
             outlet,
             revision: 0,
+            revision_known: 0,
             rooms: HashMap::new(),
             to_attach: VecDeque::new(),
             attaching: 0,
@@ -188,9 +190,14 @@ impl<O> Session<O> {
             linger_millis: hello.linger_millis,
             state: State::Opening {
                 hello: Box::new(hello),
-                changes: Vec::new(),
+                frames: Vec::new(),
             },
         }
+    }
+
+    /// Whether it has not been welcomed yet.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening { .. })
     }
 
     /// Plans to attach a room from a cursor on.

@@ -100,15 +100,27 @@ impl<T> Owner<T> {
         }
     }
 
-    /// Forgets rooms that were not used for a while.
+    /// Forgets rooms that were not used for a while, or the longest unused ones where all together
+    /// take too much memory.
     pub(super) fn evict(&mut self, now: Now) {
         let idle = millis(self.limits.room_idle_millis);
-        let slots = &self.slots;
-        self.rooms.retain(|room, state| match state {
-            State::Loading(_) => true,
-            State::Active(active) => {
-                now.instant.since(active.used) < idle || !active.is_idle() || slots.names(*room)
+        let mut bytes = 0;
+        let mut by_use = Vec::new();
+        for (room, state) in &self.rooms {
+            let State::Active(active) = state else {
+                continue;
+            };
+            bytes += active.room.tail().bytes() as u64;
+            if active.is_idle() && !self.slots.names(*room) {
+                by_use.push((active.used, *room, active.room.tail().bytes() as u64));
             }
-        });
+        }
+        by_use.sort_unstable();
+        for (used, room, size) in by_use {
+            if bytes > self.limits.owner_tail_bytes_max || now.instant.since(used) >= idle {
+                self.rooms.remove(&room);
+                bytes -= size;
+            }
+        }
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct User {
     pub(super) sessions: BTreeMap<SessionKey, Held>,
     pub(super) status: Status,
     pub(super) last_seen: Option<Timestamp>,
+    /// The status is newer than what is stored.
+    told: bool,
 }
 
 /// A session that counts.
@@ -74,12 +76,18 @@ pub(super) struct Held {
 }
 
 impl User {
-    /// Takes in what was stored, where no session has told newer things.
+    /// Takes in what was stored, where nothing newer was told.
     pub(super) fn restore(&mut self, (status, last_seen): Stored) {
-        if self.sessions.is_empty() {
+        if !self.told {
             self.status = status;
-            self.last_seen = self.last_seen.max(last_seen);
         }
+        self.last_seen = self.last_seen.max(last_seen);
+    }
+
+    /// Takes in what the user chose.
+    pub(super) fn set_status(&mut self, status: Status) {
+        self.status = status;
+        self.told = true;
     }
 
     pub(super) fn is_there(&self) -> bool {

@@ -33,14 +33,13 @@ impl World {
 
     fn up(&mut self, id: i64, session: u64, device: i64, idle: bool, now: u64) {
         let device = DeviceId::new(device).expect("an id");
-        let (session, stored) = ((EDGE, SessionId(session)), (Status::default(), None));
+        let session = (EDGE, SessionId(session));
         self.users.handle(
             Input::Up {
                 session,
                 user: user(id),
                 device,
                 idle,
-                stored,
             },
             at(now),
         );

@@ -25,9 +25,6 @@ pub(super) async fn run(
                 services.metrics.frames_received.inc();
                 let request = frame.request_id;
                 let said = said(&services, caller, frame.frame);
-                if let Err(refusal) = &said {
-                    services.metrics.refusal(refusal.reason);
-                }
                 Input::Frame(session, FrameIn { request, said })
             }
             Ok(None) => return,
