@@ -7,6 +7,7 @@ use magpie::v1::{
 use magpie_tests::{
     api::new_id,
     guard::guarded,
+    node::Setup,
     person::{Person, message, text_of},
     refusal,
 };
@@ -66,6 +67,40 @@ async fn a_repeated_send_is_known_after_a_kill() {
             assert_eq!(again, first);
             assert_eq!(copies(&ann.log(scene.room).await, request), 1);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repeated_send_is_found_in_the_store_where_memory_has_forgotten_it() {
+    guarded(async {
+        let small = Setup::new()
+            .limit("room_ids_max", 8)
+            .limit("room_tail_entries_max", 8);
+        let mut scene = Scene::on(small).await;
+        let request = SendMessageRequest {
+            after_seq: Some(2),
+            ..message(scene.room, "long ago")
+        };
+        let first = scene.ann.send_request(request.clone()).await.expect("sent");
+        scene.ann_sends(60).await;
+        let again = scene.ann.send_request(request.clone()).await;
+        assert_eq!(
+            again.expect("answered again"),
+            first,
+            "while the room is loaded"
+        );
+        scene.node.kill_and_restart().await;
+        let ann = scene.ann.over(scene.node.api());
+        let again = ann.send_request(request.clone()).await;
+        assert_eq!(again.expect("answered again"), first, "after a kill");
+        let other = SendMessageRequest {
+            text: "other".to_owned(),
+            ..request.clone()
+        };
+        let status = ann.send_request(other).await.expect_err("refused");
+        assert_eq!(refusal::of_status(&status).reason(), Reason::IdReused);
+        assert_eq!(copies(&ann.log(scene.room).await, &request), 1);
     })
     .await;
 }
