@@ -1,15 +1,15 @@
 //! A device that was away gets what it missed, once, and counts it right.
 
 use magpie::v1::{
-    CreateRoomRequest, ListMessagesRequest, Reason, RoomCursor, RoomSync, ServerFrame, State,
-    list_messages_request::Position, server_frame::Frame,
+    CreateRoomRequest, Hello, ListMessagesRequest, Reason, RoomCursor, RoomMarks, RoomSync,
+    ServerFrame, State, list_messages_request::Position, server_frame::Frame,
 };
 use magpie_tests::{
     api::new_id,
     guard::guarded,
     person::{message, texts_of},
     refusal,
-    session::Session,
+    session::{Session, hello},
 };
 
 use crate::scene::{Scene, device_after, live, resume, since_joining};
@@ -160,6 +160,65 @@ async fn unread_counts_messages_of_others_after_the_read_mark() {
         let cat = scene.stranger().await;
         scene.ann.invite(scene.room, &[&cat]).await;
         assert_eq!(unread(&scene).await, 0, "only messages count");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn marks_whose_answer_was_lost_are_said_again_by_hello() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let seq = scene.ann_sends(3).await;
+        let marks = RoomMarks {
+            room_id: scene.room,
+            read_seq: seq - 1,
+            delivered_seq: seq,
+        };
+        let generation = live(&scene.bob).await.welcome.generation;
+        let state = State {
+            generation,
+            ..State::default()
+        };
+        let hello = Hello {
+            marks: vec![marks],
+            ..hello(state)
+        };
+        let session = Session::open_with(&scene.bob, hello).await.expect("opens");
+        let stored = |frame: &ServerFrame| match &frame.frame {
+            Some(Frame::RoomSync(sync)) => sync.summary.as_ref().map(|room| room.read_seq),
+            Some(Frame::MarksChanged(changed)) => {
+                let own = changed
+                    .marks
+                    .iter()
+                    .find(|mark| mark.user_id == scene.bob.user_id);
+                own.map(|mark| mark.read_seq)
+            }
+            _ => None,
+        };
+        let reaches = |frame: &ServerFrame| stored(frame).filter(|read| *read == seq - 1);
+        session.find(0, "the mark that was said", reaches).await;
+        assert_eq!(unread(&scene).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_session_replaces_the_one_it_names_at_once() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let (former, other) = (live(&scene.bob).await, live(&scene.bob).await);
+        let hello = Hello {
+            replaces_session_id: former.welcome.session_id.clone(),
+            ..hello(State::default())
+        };
+        let _session = Session::open_with(&scene.bob, hello).await.expect("opens");
+        let closing = |frame: &ServerFrame| match &frame.frame {
+            Some(Frame::Closing(closing)) => closing.error.clone(),
+            _ => None,
+        };
+        let error = former.find(0, "Closing", closing).await;
+        assert_eq!(error.reason(), Reason::SessionReplaced, "{error:?}");
+        assert!(other.is_open(), "only that one");
     })
     .await;
 }

@@ -1,12 +1,17 @@
 //! How a node starts, and how it says that it cannot.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use magpie::v1::State;
 use magpie_tests::{
     api::Api,
     binaries,
-    guard::{event, guarded},
+    guard::{event, guarded, guarded_for},
     node::{Node, Setup},
     process::Process,
 };
@@ -223,6 +228,62 @@ async fn a_raised_generation_makes_clients_start_anew() {
         assert_eq!(fresh.entries(scene.room), expected, "all of it comes again");
     })
     .await;
+}
+
+#[tokio::test]
+async fn damage_to_what_was_answered_is_never_served_silently() {
+    guarded_for(Duration::from_secs(60), async {
+        let mut refused = 0;
+        for part in [1, 2, 3] {
+            let mut scene = Scene::new().await;
+            scene.ann_sends(40).await;
+            let log = scene.ann.log(scene.room).await;
+            // What is durable is noted once a second; damage to less may pass as a torn end.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            scene.node.kill().await;
+            damage(&largest_file(&scene.node.data().join("log")), part);
+            let mut process = Process::spawn(on(scene.node.data()));
+            let listens = |line: &str| line.starts_with("Magpie listens on").then_some(());
+            match process.line_or_end("its address", listens).await {
+                None => {
+                    assert!(!process.output().is_empty(), "a node that refuses says why");
+                    refused += 1;
+                }
+                Some(()) => {
+                    process.kill().await;
+                    scene.node.start().await;
+                    let again = scene.ann.over(scene.node.api()).log(scene.room).await;
+                    assert_eq!(again, log, "after damage in quarter {part}");
+                }
+            }
+        }
+        assert!(refused > 0, "the damage met nothing");
+    })
+    .await;
+}
+
+/// Where most of the data is.
+fn largest_file(folder: &Path) -> PathBuf {
+    let files = magpie_tests::files::below(folder).into_iter();
+    let length = |path: &PathBuf| {
+        fs::metadata(path)
+            .map(|file| file.len())
+            .unwrap_or_default()
+    };
+    files
+        .max_by_key(length)
+        .expect("a data directory has files")
+}
+
+/// Flips a bit at the end of a quarter of what a file holds before its zeros.
+fn damage(path: &Path, quarter: usize) {
+    let mut bytes = fs::read(path).expect("readable");
+    let length = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .expect("not only zeros");
+    bytes[length * quarter / 4] ^= 0x10;
+    fs::write(path, bytes).expect("written");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use magpie_tests::{
     api::PASSWORD,
     cli::Home,
+    files,
     guard::{guarded, guarded_for},
     node::Node,
 };
@@ -135,7 +136,7 @@ async fn credentials_are_the_users_own_and_several_accounts_live_side_by_side() 
             .run_with(&["signup", "bob", "--password-stdin"], PASSWORD)
             .await;
         assert_eq!(ended.code, 0, "{ended:#?}");
-        let files = files_below(home.path());
+        let files = files::below(home.path());
         assert!(!files.is_empty(), "credentials are in a file");
         for path in files {
             let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
@@ -259,17 +260,4 @@ async fn history_texts(home: &Home, args: &[&str]) -> Vec<String> {
         .iter()
         .filter_map(|entry| entry["text"].as_str().map(str::to_owned))
         .collect()
-}
-
-fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files.extend(files_below(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }

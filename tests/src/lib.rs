@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod chatter;
 pub mod cli;
 pub mod device;
+pub mod files;
 pub mod grpc_web;
 pub mod guard;
 pub mod history;

@@ -84,22 +84,41 @@ impl Process {
     /// # Panics
     /// When the program ends before, or the line does not come in time.
     pub async fn line<T>(&mut self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {
+        let found = self.line_or_end(what, pick).await;
+        found.unwrap_or_else(|| {
+            panic!(
+                "{} ended without {what}; it wrote:\n{}",
+                self.name,
+                self.tail(80)
+            )
+        })
+    }
+
+    /// The same, where the program may end instead.
+    ///
+    /// # Panics
+    /// When neither happens in time.
+    pub async fn line_or_end<T>(
+        &mut self,
+        what: &str,
+        pick: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let mut found = None;
         let scan = self.output.wait_for(|output| {
             found = output.lines.iter().find_map(|line| pick(line));
             found.is_some() || output.open_ends == 0
         });
-        let waited = tokio::time::timeout(guard::EVENT_TIME_MAX, scan)
+        if tokio::time::timeout(guard::EVENT_TIME_MAX, scan)
             .await
-            .is_ok();
-        found.unwrap_or_else(|| {
-            let state = if waited { "ended" } else { "runs on" };
+            .is_err()
+        {
             panic!(
-                "{} {state} without {what}; it wrote:\n{}",
+                "{} runs on without {what}; it wrote:\n{}",
                 self.name,
                 self.tail(80)
             )
-        })
+        }
+        found
     }
 
     /// Sends a signal.
