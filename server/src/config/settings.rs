@@ -9,6 +9,8 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
+use magpie_discovery::Address;
+
 use super::{
     limits::{Limit, Profile},
     value::Span,
@@ -86,10 +88,10 @@ pub struct Settings {
     )]
     pub node_name: String,
 
-    /// The address that Locate tells clients to use, such as https://chat.example.org [default: the
-    /// one they used]
+    /// Where clients are told to open their stream, such as `https://chat.example.org` [default: where
+    /// they called]
     #[arg(long, global = true, value_name = "URL", env = "MAGPIE_ADVERTISE")]
-    pub advertise: Option<String>,
+    pub advertise: Option<Address>,
 
     /// Whether gRPC reflection tells clients the contract
     #[arg(
@@ -166,7 +168,7 @@ pub struct Settings {
     )]
     pub limits_profile: Profile,
 
-    /// One limit, as NAME=VALUE; may be given again. In the file: the table [limits]. See
+    /// One limit, as NAME=VALUE; may be given again. In the file: the table `[limits]`. See
     /// docs/limits.md
     #[arg(
         long,

@@ -52,10 +52,11 @@ impl api::DiscoveryService for Services {
         request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
         caller(&request)?;
-        let address = self.advertise.clone();
+        let location = self.discovery.locate();
+        let text = |address: &magpie_discovery::Address| address.to_string();
         Ok(Response::new(v1::LocateResponse {
-            address,
-            alternative_addresses: Vec::new(),
+            address: location.best.as_ref().map(text).unwrap_or_default(),
+            alternative_addresses: location.alternatives.iter().map(text).collect(),
         }))
     }
 }

@@ -10,6 +10,7 @@ use magpie_core::{
     rate::{Limiter, Rate},
     refusal::{Effect, Reason, Refusal},
 };
+use magpie_discovery::Standalone;
 use magpie_store::account::AccountStore;
 use tonic::{Request, Status};
 
@@ -42,8 +43,8 @@ pub struct Inner {
     pub(super) clock: Clock,
     pub(super) drain: Drain,
     pub(super) metrics: Arc<Metrics>,
-    /// Where clients are sent; empty: they stay where they are.
-    pub(super) advertise: String,
+    /// Where clients are sent.
+    pub(super) discovery: Standalone,
     senders: Mutex<Limiter<UserId>>,
 }
 
@@ -66,8 +67,8 @@ pub struct Parts {
     pub drain: Drain,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Where clients are sent; empty: they stay where they are.
-    pub advertise: String,
+    /// Where clients are sent.
+    pub discovery: Standalone,
 }
 
 impl std::ops::Deref for Services {
@@ -94,7 +95,7 @@ impl Services {
             clock: parts.clock,
             drain: parts.drain,
             metrics: parts.metrics,
-            advertise: parts.advertise,
+            discovery: parts.discovery,
             senders: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
         }))
     }

@@ -2,6 +2,7 @@
 
 use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 
+use magpie_discovery::Standalone;
 use magpie_store::{
     account::AccountStore,
     log::{StoreError, embedded::Embedded},
@@ -92,12 +93,7 @@ impl Engine {
             clock: context.clock.clone(),
             drain: context.drain.clone(),
             metrics: context.metrics.clone(),
-            advertise: context
-                .config
-                .settings
-                .advertise
-                .clone()
-                .unwrap_or_default(),
+            discovery: Standalone::new(context.config.settings.advertise.clone()),
         });
         Ok(Self { services, tasks })
     }

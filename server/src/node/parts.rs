@@ -67,13 +67,8 @@ impl Parts {
 
     /// The services, and the layer that tells who calls them.
     pub(super) fn services(&self) -> (Assembly, AuthnLayer) {
-        let advertise = self
-            .context
-            .config
-            .settings
-            .advertise
-            .clone()
-            .unwrap_or_default();
+        let advertise = self.context.config.settings.advertise.as_ref();
+        let advertise = advertise.map(ToString::to_string).unwrap_or_default();
         let accounts = &self.accounts;
         let mut services = Assembly::default();
         services.add(AuthServiceServer::new(Auth::new(

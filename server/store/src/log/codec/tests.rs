@@ -1,3 +1,5 @@
+//! Rows survive their way to bytes and back, and what is damaged is noticed.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The store over its life: opened, written, damaged, full, failed, and opened again.
+
 use std::{
     fs::{self, File},
     io,
