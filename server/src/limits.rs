@@ -29,8 +29,10 @@ magpie_core::limits! {
         connection_streams_max: u64 = 32, "calls";
         /// Unread bytes of one call that a client may send ahead.
         stream_window_bytes: u64 = 64 << 10, "bytes";
+        // HTTP/2 lets unread small frames wait in proportion to this window, and ends the connection
+        // beyond: this much lets a burst of 1,000 pass.
         /// Unread bytes of one connection that a client may send ahead.
-        connection_window_bytes: u64 = 128 << 10, "bytes";
+        connection_window_bytes: u64 = 512 << 10, "bytes";
         /// Bytes of one call that wait for a client to read them.
         stream_send_buffer_bytes: u64 = 16 << 10, "bytes";
         /// Headers of a call, counted as HTTP/2 does.

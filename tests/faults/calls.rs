@@ -1,0 +1,212 @@
+//! Calls that are left half done, or whose large answers nobody reads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use magpie::v1::{
+    GetMessageRequest, ListMessagesRequest, ListRoomsRequest, Reason, State, SyncRequest,
+    client_frame, list_messages_request::Position,
+};
+use magpie_tests::{
+    guard::{event, guarded},
+    person::message,
+    refusal,
+};
+use tokio::time::timeout;
+
+use crate::{
+    peer::{Call, Peer, WINDOW_MAX, prefixed, status},
+    scene::{Scene, live},
+};
+
+const CONNECTIONS: usize = 30;
+
+/// The streams that a connection may have.
+const STREAMS: usize = 32;
+
+#[tokio::test]
+async fn half_a_large_message_in_every_stream_is_refused_beyond_the_connections_budget() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        let honest = scene.honest().await;
+        let memory = scene.mark_memory();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
+            let mut answers = FuturesUnordered::new();
+            let mut requests = Vec::new();
+            for _ in 0..STREAMS {
+                let call = peer
+                    .call(&scene.mallory, "MessageService/SendMessage")
+                    .await;
+                let Call {
+                    response,
+                    mut request,
+                } = call.expect("a stream opens");
+                request.send_data(half_message(), false).ok();
+                answers.push(status(response));
+                requests.push(request);
+            }
+            // Two fit.
+            for _ in 0..STREAMS - 2 {
+                let answer = event("a refusal", answers.next()).await;
+                let answer = answer.expect("one for each").expect("an answer");
+                let error = refusal::of_status(&answer);
+                assert_eq!(error.reason(), Reason::TooManyUnanswered, "{error:?}");
+            }
+            held.push((peer, requests));
+        }
+        let waits = honest.stop_unharmed().await;
+        println!("{waits:?}");
+        memory.growth_each("half messages", CONNECTIONS);
+        drop(held);
+    })
+    .await;
+}
+
+/// The first half of a message of 400 KiB.
+fn half_message() -> Bytes {
+    let mut half = vec![0, 0, 6, 0x40, 0];
+    half.resize(200 << 10, 0x0a);
+    half.into()
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_reads_cost_a_bounded_amount() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        let seqs = fill(&scene).await;
+        let honest = scene.honest().await;
+        let memory = scene.mark_memory();
+        let (mut peers, mut held) = (Vec::new(), Vec::new());
+        for _ in 0..CONNECTIONS {
+            let mut peer = Peer::connect(&scene.node, 0, WINDOW_MAX).await;
+            for number in 0..STREAMS {
+                let (method, request) = question(&scene, number, seqs);
+                let called = peer.call(&scene.mallory, method);
+                let Ok(Ok(mut call)) = timeout(Duration::from_secs(1), called).await else {
+                    break;
+                };
+                call.request.send_data(request, true).ok();
+                held.push(call);
+            }
+            // Somebody else's answer on the same node shows that these were taken in.
+            event("a summary", scene.ann.summary(scene.room))
+                .await
+                .expect("granted");
+            peers.push(peer);
+        }
+        let waits = honest.stop_unharmed().await;
+        println!("{waits:?}");
+        memory.growth_each("unread answers", CONNECTIONS);
+    })
+    .await;
+}
+
+/// Fills Mallory's room with texts as large as they may be, and returns the last seq.
+async fn fill(scene: &Scene) -> i64 {
+    let text = "ä".repeat(100_000);
+    let mut last = 0;
+    for _ in 0..3 {
+        let answer = scene.mallory.send(scene.den, &text).await;
+        last = answer.expect("granted").seq;
+    }
+    let session = live(&scene.mallory).await;
+    let text = "x".repeat(15_000);
+    for _ in 0..20 {
+        session
+            .send(message(scene.den, &text))
+            .await
+            .expect("granted");
+    }
+    last
+}
+
+/// A call with a large answer.
+fn question(scene: &Scene, number: usize, large_seq: i64) -> (&'static str, Bytes) {
+    let room_id = scene.den;
+    match number % 4 {
+        0 => {
+            let seq = large_seq;
+            let request = GetMessageRequest { room_id, seq };
+            ("MessageService/GetMessage", prefixed(&request))
+        }
+        1 => {
+            let request = ListMessagesRequest {
+                room_id,
+                position: Some(Position::BeforeSeq(large_seq + 20)),
+                page_size: 200,
+            };
+            ("MessageService/ListMessages", prefixed(&request))
+        }
+        2 => {
+            let request = SyncRequest {
+                state: Some(State::default()),
+                ..SyncRequest::default()
+            };
+            ("ChatService/Sync", prefixed(&request))
+        }
+        _ => {
+            let request = ListRoomsRequest {
+                page_size: 200,
+                ..ListRoomsRequest::default()
+            };
+            ("RoomService/ListRooms", prefixed(&request))
+        }
+    }
+}
+
+/// Requests that the node does not read yet, as it waits for room for their answers.
+#[tokio::test]
+async fn requests_that_wait_for_their_turn_cost_a_bounded_amount() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        let seqs = fill(&scene).await;
+        let honest = scene.honest().await;
+        let memory = scene.mark_memory();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut peer = Peer::connect(&scene.node, 0, WINDOW_MAX).await;
+            let mut calls = Vec::new();
+            for number in 0..STREAMS {
+                let (method, request) = question(&scene, 4 * number, seqs);
+                let called = peer.call(&scene.mallory, method);
+                let Ok(Ok(mut call)) = timeout(Duration::from_secs(1), called).await else {
+                    break;
+                };
+                call.request.send_data(request, false).ok();
+                call.request.send_data(half_message(), false).ok();
+                calls.push(call);
+            }
+            held.push((peer, calls));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waits = honest.stop_unharmed().await;
+        println!("{waits:?}");
+        memory.growth_each("waiting requests", CONNECTIONS);
+        drop(held);
+    })
+    .await;
+}
+
+/// The unfinished first message of a stream is bounded as well.
+#[tokio::test]
+async fn streams_that_never_finish_their_hello_end() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
+        let mut call = peer
+            .call(&scene.mallory, "ChatService/Chat")
+            .await
+            .expect("a stream opens");
+        let frame = client_frame::Frame::SendMessage(message(scene.den, "before Hello"));
+        call.request
+            .send_data(crate::peer::framed(1, frame), false)
+            .expect("it goes out");
+        let status = status(call.response).await.expect("an answer");
+        let error = refusal::of_status(&status);
+        assert_eq!(error.reason(), Reason::FrameOutOfOrder, "{error:?}");
+    })
+    .await;
+}
