@@ -22,7 +22,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::budget::{Budget, Charge};
+pub use self::budget::{Budget, Charge, FrameCharge};
 use crate::{drain::Drain, limits::Limits, metrics::Metrics};
 
 /// What a call may know of its connection. An extension of every request.

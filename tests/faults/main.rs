@@ -12,4 +12,5 @@ mod peer;
 mod scene;
 mod slow_readers;
 mod storm;
+mod unanswered;
 mod wire;

@@ -1,5 +1,7 @@
 //! What people ask a room to do, and what it answers.
 
+use std::{any::Any, fmt, sync::Arc};
+
 use bytes::Bytes;
 
 use crate::{
@@ -20,7 +22,35 @@ pub struct Submit {
     pub device: Option<DeviceId>,
     /// What.
     pub command: Command,
+    /// What is kept in use for it.
+    pub held: Held,
 }
+
+/// What a command keeps in use until it is dropped everywhere, such as a share of a bound on memory.
+/// It is no part of what is asked, so all are equal.
+#[derive(Clone, Default)]
+pub struct Held(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Held {
+    /// Keeps this.
+    pub fn new(kept: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(kept)))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

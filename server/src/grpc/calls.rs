@@ -18,13 +18,14 @@ use tokio::{
 use tonic::{Code, Status};
 
 use super::{
+    chat::{Frames, Large},
     intake::{Intake, Share},
     status,
 };
 use crate::{
     drain::Drain,
     limits::{Limits, count, millis},
-    listen::{Charge, ConnInfo},
+    listen::{Budget, Charge, ConnInfo},
     metrics::Metrics,
 };
 
@@ -42,8 +43,10 @@ const SYNC_BYTES: usize = 28 * 1024;
 /// How a call is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// Opens a session whose client says more; may last for ever.
+    Chat,
     /// Opens a session; may last for ever.
-    Session,
+    Subscribe,
     /// A step of catching up, which may wait.
     Sync,
     /// One answer of up to so many bytes.
@@ -55,7 +58,8 @@ enum Kind {
 impl Kind {
     fn of(path: &str) -> Self {
         match path {
-            "/magpie.v1.ChatService/Chat" | "/magpie.v1.ChatService/Subscribe" => Self::Session,
+            "/magpie.v1.ChatService/Chat" => Self::Chat,
+            "/magpie.v1.ChatService/Subscribe" => Self::Subscribe,
             "/magpie.v1.ChatService/Sync" => Self::Sync,
             "/magpie.v1.MessageService/GetMessage" => Self::Unary(TEXT_BYTES),
             "/magpie.v1.MessageService/ListMessages"
@@ -70,7 +74,7 @@ impl Kind {
         match self {
             Self::Unary(bytes) => bytes,
             Self::Sync => SYNC_BYTES,
-            Self::Session | Self::Tool => 0,
+            Self::Chat | Self::Subscribe | Self::Tool => 0,
         }
     }
 }
@@ -96,7 +100,7 @@ impl Calls {
     }
 
     fn admit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
-        if matches!(kind, Kind::Session | Kind::Sync) && self.drain.has_begun() {
+        if matches!(kind, Kind::Chat | Kind::Subscribe | Kind::Sync) && self.drain.has_begun() {
             let refusal = Refusal::new(Reason::Draining, "the node is about to stop");
             return Err(refusal.with_retry_after(self.drain.window().max(RETRY_AFTER)));
         }
@@ -120,7 +124,7 @@ impl Calls {
         match kind {
             Kind::Unary(_) => Some(unary),
             Kind::Sync => Some(unary + SYNC_WAIT_MAX),
-            Kind::Session | Kind::Tool => None,
+            Kind::Chat | Kind::Subscribe | Kind::Tool => None,
         }
     }
 
@@ -177,7 +181,10 @@ async fn answer(
     };
     let share = Share::new(Arc::clone(&info.budget));
     let message_max = count(calls.limits.message_bytes_max);
-    let request = request.map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max)));
+    let request = match kind {
+        Kind::Chat => frame_by_frame(request, &info.budget, message_max),
+        _ => request.map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max))),
+    };
     let work = async {
         let charge = match kind.answer_bytes() {
             0 => None,
@@ -198,6 +205,13 @@ async fn answer(
         Some(charge) => response.map(|body| hold(body, charge)),
         None => response,
     }
+}
+
+/// The request of a stream, whose frames are charged one by one.
+fn frame_by_frame(mut request: Request, budget: &Arc<Budget>, frame_max: usize) -> Request {
+    let large = Large::default();
+    request.extensions_mut().insert(large.clone());
+    request.map(|body| Body::new(Frames::new(body, Arc::clone(budget), frame_max, large)))
 }
 
 /// The body, keeping its charge until the transport has taken all of it.
@@ -224,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_call_of_the_contract_is_bounded() {
-        assert_eq!(Kind::of("/magpie.v1.ChatService/Chat"), Kind::Session);
+        assert_eq!(Kind::of("/magpie.v1.ChatService/Chat"), Kind::Chat);
         assert_eq!(Kind::of("/magpie.v1.ChatService/Signal"), Kind::Unary(0));
         assert_eq!(
             Kind::of("/magpie.v1.MessageService/GetMessage"),

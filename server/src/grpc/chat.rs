@@ -1,5 +1,6 @@
 //! `ChatService`: the stream in its three forms, over one kind of session.
 
+mod incoming;
 mod reader;
 mod sync;
 
@@ -27,9 +28,11 @@ use super::{
     services::{Services, budget, caller, refused},
     wire,
 };
+pub(super) use self::incoming::{Frames, Large};
+use self::incoming::Incoming;
 use crate::{
     auth::Caller,
-    edge::{Frames, Outlet},
+    edge::{self, Outlet},
     metrics::StreamKind,
 };
 
@@ -38,7 +41,7 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 
 /// The frames of a session as the transport takes them.
 pub struct Outgoing {
-    frames: Frames,
+    frames: edge::Frames,
     gauge: Gauge,
     /// The node waits for it when it leaves.
     _session: TaskTrackerToken,
@@ -76,13 +79,14 @@ impl api::ChatService for Services {
         request: Request<Streaming<v1::ClientFrame>>,
     ) -> Result<Response<Outgoing>, Status> {
         let (caller, budget) = (caller(&request)?, budget(&request)?);
-        let mut incoming = request.into_inner();
-        let first = tokio::time::timeout(HELLO_WAIT, incoming.message()).await;
+        let large = request.extensions().get::<Large>().cloned();
+        let mut incoming = Incoming::new(request.into_inner(), large.unwrap_or_default());
+        let first = tokio::time::timeout(HELLO_WAIT, incoming.next()).await;
         let first = match first {
             Ok(first) => first?,
             Err(_) => return Err(refused(hello_first("no Hello came within 10 s"))),
         };
-        let Some(v1::client_frame::Frame::Hello(hello)) = first.and_then(|first| first.frame)
+        let Some(v1::client_frame::Frame::Hello(hello)) = first.and_then(|(first, _charge)| first.frame)
         else {
             return Err(refused(hello_first("the first frame must be a Hello")));
         };

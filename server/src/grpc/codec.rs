@@ -3,7 +3,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tonic::{
     Status,
@@ -97,6 +97,14 @@ impl<T: Outgoing> tonic::codec::Encoder for Encoder<T> {
     }
 }
 
+/// Reads one message, which is all that there is.
+pub(super) fn decode<U: Message + Default>(bytes: impl Buf) -> Result<U, Status> {
+    U::decode(bytes).map_err(|error| {
+        let text = format!("the bytes are not a message of the expected type: {error}");
+        status::to_status(&Refusal::new(Reason::Undecodable, text))
+    })
+}
+
 /// Reads messages from the buffer of a call.
 pub struct Decoder<U>(PhantomData<fn() -> U>);
 
@@ -111,10 +119,7 @@ impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(buf).map(Some).map_err(|error| {
-            let text = format!("the bytes are not a message of the expected type: {error}");
-            status::to_status(&Refusal::new(Reason::Undecodable, text))
-        })
+        decode(buf).map(Some)
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -18,9 +18,9 @@ use super::status;
 use crate::listen::{Budget, Charge};
 
 /// gRPC's prefix: a flag and a length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 /// Messages up to this size are not charged: the connection's number of calls bounds them.
-const FREE_BYTES: usize = 4 * 1024;
+pub(super) const FREE_BYTES: usize = 4 * 1024;
 /// When to come again after the connection's budget was full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -180,7 +180,7 @@ impl Drop for Intake {
     }
 }
 
-fn too_large(bytes: usize, max: usize) -> Status {
+pub(super) fn too_large(bytes: usize, max: usize) -> Status {
     let text = format!("the message has {bytes} bytes, and at most {max} are accepted");
     status::to_status(&Refusal::new(Reason::TooLarge, text))
 }

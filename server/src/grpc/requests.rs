@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use magpie::v1;
 use magpie_core::{
-    command::{Append, Command, Submit, What},
+    command::{Append, Command, Held, Submit, What},
     edge::{Ask, Said},
     ids::{MessageId, RoomId, Seq, UserId},
     owner::{Position, Query},
@@ -100,6 +100,7 @@ pub(super) fn submit(caller: Caller, room_id: i64, command: Command) -> Result<S
         actor: caller.user,
         device: Some(caller.device),
         command,
+        held: Held::default(),
     })
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use magpie::v1;
 use magpie_core::{
-    command::{Answer, Append, Command, Submit, What},
+    command::{Answer, Append, Command, Held, Submit, What},
     entry::{Role, RoomKind},
     ids::{MessageId, RoomId, Seq, UserId},
     owner::{Query, View},
@@ -272,6 +272,7 @@ async fn make(
         actor: caller.user,
         device: Some(caller.device),
         command,
+        held: Held::default(),
     };
     match services.router.command(submit).await {
         // Another call for the same room was quicker.

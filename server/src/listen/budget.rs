@@ -5,16 +5,29 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// What is left for queued events, however much a client sends: without it, who sends a lot would
+/// seem to read too slowly.
+const EVENTS_BYTES: usize = 256 << 10;
+
 /// What one connection may hold.
 #[derive(Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
+    /// The part of it that frames of streams may take.
+    frames: Arc<Semaphore>,
     size: usize,
 }
 
 /// A part of a budget in use; given back when dropped.
 #[derive(Debug)]
 pub struct Charge(OwnedSemaphorePermit);
+
+/// The same, of a stream's frame.
+#[derive(Debug)]
+pub struct FrameCharge {
+    _of_frames: OwnedSemaphorePermit,
+    _of_all: Charge,
+}
 
 impl Charge {
     /// Joins another charge of the same connection to this one.
@@ -28,6 +41,7 @@ impl Budget {
     pub fn new(bytes: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(bytes)),
+            frames: Arc::new(Semaphore::new(frames_share(bytes))),
             size: bytes,
         }
     }
@@ -46,6 +60,16 @@ impl Budget {
         Charge(permits.expect("the semaphore is never closed"))
     }
 
+    /// Takes bytes for a frame of a stream as soon as they are free.
+    pub async fn take_for_frame(&self, bytes: usize) -> FrameCharge {
+        let permits = self.permits(bytes.min(frames_share(self.size)));
+        let of_frames = Arc::clone(&self.frames).acquire_many_owned(permits).await;
+        FrameCharge {
+            _of_frames: of_frames.expect("the semaphore is never closed"),
+            _of_all: self.take(bytes).await,
+        }
+    }
+
     /// Bytes that are free now.
     pub fn free(&self) -> usize {
         self.free.available_permits()
@@ -54,6 +78,10 @@ impl Budget {
     fn permits(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.min(self.size)).unwrap_or(u32::MAX)
     }
+}
+
+fn frames_share(bytes: usize) -> usize {
+    bytes.saturating_sub(EVENTS_BYTES).max(bytes / 2)
 }
 
 #[cfg(test)]
@@ -71,5 +99,15 @@ mod tests {
         drop(first);
         let _all = budget.take(1_000).await;
         assert_eq!(budget.free(), 0);
+    }
+
+    #[tokio::test]
+    async fn frames_leave_room_for_events() {
+        let budget = Budget::new(960 << 10);
+        let first = budget.take_for_frame(500 << 10).await;
+        assert!(budget.take_for_frame(500 << 10).now_or_never().is_none());
+        assert!(budget.try_take(EVENTS_BYTES).is_some());
+        drop(first);
+        let _second = budget.take_for_frame(500 << 10).await;
     }
 }

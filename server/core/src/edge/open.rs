@@ -7,7 +7,7 @@ use super::{
     session::{Asked, Hello, Kind, Phase, Session, State},
 };
 use crate::{
-    command::{Command, Submit},
+    command::{Command, Held, Submit},
     frame::{Frame, Outlet, Welcome, Wire},
     ids::{RoomId, Seq, SessionId},
     limits::millis,
@@ -150,6 +150,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 actor: user,
                 device: Some(device),
                 command,
+                held: Held::default(),
             };
             self.outputs
                 .push_back(Output::Submit(Call { session, no }, submit));

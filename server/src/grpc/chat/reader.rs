@@ -2,13 +2,17 @@
 
 use magpie::v1::{self, client_frame::Frame};
 use magpie_core::{
+    command::Held,
     edge::{FrameIn, Input, Said},
     ids::SessionId,
     refusal::{Effect, Reason, Refusal},
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use super::super::{requests, services::Services, status};
+use super::{
+    super::{requests, services::Services, status},
+    incoming::Incoming,
+};
 use crate::{auth::Caller, edge::ToWorker};
 
 /// Reads until the client has said all. That is not the session's end: a client may half-close and
@@ -17,14 +21,17 @@ pub(super) async fn run(
     services: Services,
     caller: Caller,
     session: SessionId,
-    mut incoming: Streaming<v1::ClientFrame>,
+    mut incoming: Incoming,
 ) {
     loop {
-        let input = match incoming.message().await {
-            Ok(Some(frame)) => {
+        let input = match incoming.next().await {
+            Ok(Some((frame, charge))) => {
                 services.metrics.frames_received.inc();
                 let request = frame.request_id;
-                let said = said(&services, caller, frame.frame);
+                let mut said = said(&services, caller, frame.frame);
+                if let (Ok(Said::Submit(submit)), Some(charge)) = (&mut said, charge) {
+                    submit.held = Held::new(charge);
+                }
                 Input::Frame(session, FrameIn { request, said })
             }
             Ok(None) => return,
