@@ -13,6 +13,7 @@ use magpie_tests::{
     person::message,
     refusal,
 };
+use prost::Message;
 use tokio::time::timeout;
 
 use crate::{
@@ -155,6 +156,41 @@ fn question(scene: &Scene, number: usize, large_seq: i64) -> (&'static str, Byte
             ("RoomService/ListRooms", prefixed(&request))
         }
     }
+}
+
+/// A room's summary holds its last message, so a page of summaries may be large too.
+#[tokio::test]
+async fn pages_of_rooms_are_bounded_and_complete() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let mut rooms = vec![scene.den];
+        let text = "x".repeat(15_000);
+        for _ in 0..30 {
+            let room = scene.mallory.create_room("hoard").await;
+            scene.mallory.send(room, &text).await.expect("granted");
+            rooms.push(room);
+        }
+        let mut listed = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListRoomsRequest {
+                page_size: 200,
+                page_token,
+            };
+            let request = scene.mallory.asks(request);
+            let page = scene.mallory.api.rooms().list_rooms(request).await;
+            let page = page.expect("granted").into_inner();
+            let bytes = page.encoded_len();
+            assert!(bytes <= 65 << 10, "{bytes} bytes");
+            listed.extend(page.rooms.iter().map(|room| room.room_id));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(listed, rooms);
+    })
+    .await;
 }
 
 /// Requests that the node does not read yet, as it waits for room for their answers.

@@ -1,6 +1,6 @@
 //! `RoomService`: rooms and who is in them.
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use magpie::v1;
 use magpie_core::{
     command::{Answer, Append, Command, Held, Submit, What},
@@ -12,6 +12,7 @@ use magpie_core::{
     time::Timestamp,
 };
 use magpie_store::account::{AccountFuture, Revision, RoomClaim};
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,6 +23,9 @@ use crate::{
     auth::{Caller, store_refusal},
     ids, validate,
 };
+
+/// Summaries that are asked for at the same time.
+const SUMMARIES_AT_ONCE: usize = 16;
 
 #[tonic::async_trait]
 impl api::RoomService for Services {
@@ -97,14 +101,11 @@ impl api::RoomService for Services {
         let after = token(&list.page_token, Revision::new)?.unwrap_or_default();
         let rows = self.accounts.rooms(caller.user, after, count).await;
         let rows = rows.map_err(store_refusal).map_err(refused)?;
-        let full = rows.len() == count;
-        let next = rows
-            .last()
-            .filter(|_| full)
-            .map(|row| row.joined_revision.get().to_string());
-        let summaries = join_all(rows.iter().map(|row| summary(self, caller, row.room))).await;
-        // A room that the caller has just left may still be in the list: it is passed over.
-        let rooms = summaries.into_iter().filter_map(Result::ok).collect();
+        let ids: Vec<_> = rows.iter().map(|row| row.room).collect();
+        let (rooms, listed) = summaries(self, caller, ids).await;
+        let whole = listed == rows.len() && rows.len() < count;
+        let last = rows[..listed].last().filter(|_| !whole);
+        let next = last.map(|row| row.joined_revision.get().to_string());
         let next_page_token = next.unwrap_or_default();
         Ok(Response::new(v1::ListRoomsResponse {
             rooms,
@@ -214,6 +215,31 @@ async fn summary(
         View::Summary(summary) => Ok(convert::summary(&summary)),
         _ => Err(unfitting()),
     }
+}
+
+/// The summaries of the first of these rooms, as many as a page holds and at least one; and how many
+/// rooms that covers.
+async fn summaries(
+    services: &Services,
+    caller: Caller,
+    rooms: Vec<RoomId>,
+) -> (Vec<v1::RoomSummary>, usize) {
+    let bytes_max = usize::try_from(services.limits.page_bytes_max).unwrap_or(usize::MAX);
+    let summaries = rooms
+        .into_iter()
+        .map(|room| summary(services, caller, room));
+    let mut summaries = stream::iter(summaries).buffered(SUMMARIES_AT_ONCE);
+    let (mut page, mut bytes, mut covered) = (Vec::new(), 0, 0);
+    while let Some(summary) = summaries.next().await {
+        bytes += summary.as_ref().map_or(0, Message::encoded_len);
+        if bytes > bytes_max && !page.is_empty() {
+            break;
+        }
+        covered += 1;
+        // A room that the caller has just left may still be in the list: it is passed over.
+        page.extend(summary);
+    }
+    (page, covered)
 }
 
 /// Finds the id of a room that is made once.
