@@ -161,8 +161,8 @@ async fn streams_that_make_the_node_reset_them_end_the_connection() {
             let headers = call_headers();
             for id in (1..FRAMES as u32).step_by(2) {
                 let open = frame(HEADERS, END_HEADERS, id, &headers);
-                let none = frame(WINDOW_UPDATE, 0, id, &0_u32.to_be_bytes());
-                if !flood(&mut stream, &[open, none].concat(), 1).await {
+                let most = frame(WINDOW_UPDATE, 0, id, &0x7fff_ffff_u32.to_be_bytes());
+                if !flood(&mut stream, &[open, most].concat(), 1).await {
                     break;
                 }
             }

@@ -10,7 +10,7 @@ use magpie_tests::{
 
 use crate::{
     peer::{Peer, Stream},
-    scene::{Scene, live},
+    scene::{CONNECTION_BYTES_MAX, Scene, live},
 };
 
 const READERS: usize = 50;
@@ -138,6 +138,45 @@ async fn readers_without_any_window_cost_a_bounded_amount() {
         let waits = honest.stop_unharmed().await;
         println!("{waits:?}");
         memory.growth_each("zero window", READERS);
+        drop(readers);
+    })
+    .await;
+}
+
+/// Many sessions over one connection, as a proxy or a hostile client would have them.
+#[tokio::test]
+async fn many_readers_of_one_connection_that_never_read_cost_no_more_than_one() {
+    const CONNECTIONS: usize = 16;
+    const SESSIONS: usize = 32;
+    /// What the store's buffers may take at any moment, whoever writes.
+    const STORE_BYTES_MAX: usize = 12 << 20;
+    guarded(async {
+        let mut scene = Scene::on(Setup::new().limit("user_sessions_max", 1_000)).await;
+        let loud = live(&scene.ann).await;
+        say(&loud, scene.den, 60).await;
+        let honest = scene.honest().await;
+        let memory = scene.mark_memory();
+        let mut readers = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut peer = Peer::connect(&scene.node, 0, WINDOW).await;
+            let mut streams = Vec::new();
+            for _ in 0..SESSIONS {
+                streams.push(peer.chat(&scene.mallory).await);
+            }
+            readers.push((peer, streams));
+        }
+        say(&loud, scene.den, 90).await;
+        println!("{:?}", honest.stop_unharmed().await);
+        let each = memory.growth().saturating_sub(STORE_BYTES_MAX) / CONNECTIONS;
+        println!(
+            "{SESSIONS} readers: {} KiB a connection",
+            memory.growth() / CONNECTIONS >> 10
+        );
+        assert!(
+            each <= CONNECTION_BYTES_MAX,
+            "{} KiB a connection",
+            each >> 10
+        );
         drop(readers);
     })
     .await;
