@@ -57,7 +57,7 @@ impl Scene {
 
     /// Has Bob send from now on, over a connection of his own.
     pub(crate) async fn honest(&self) -> Honest {
-        Honest::start(&self.bob.over(self.node.api()), self.room).await
+        Honest::start(&self.bob, self.node.address(), self.room).await
     }
 
     /// Notes the node's memory, so that what it takes at the most from now on can be told.

@@ -170,7 +170,7 @@ async fn many_readers_of_one_connection_that_never_read_cost_no_more_than_one() 
         let each = memory.growth().saturating_sub(STORE_BYTES_MAX) / CONNECTIONS;
         println!(
             "{SESSIONS} readers: {} KiB a connection",
-            memory.growth() / CONNECTIONS >> 10
+            (memory.growth() / CONNECTIONS) >> 10
         );
         assert!(
             each <= CONNECTION_BYTES_MAX,
