@@ -24,7 +24,7 @@ async fn large_commands_that_wait_for_the_store_cost_a_bounded_amount() {
     guarded(async {
         let mut scene = Scene::on(Setup::new()).await;
         let folder = tempfile::tempdir().expect("a folder");
-        let inject = "inject=fdatasync,fsync:delay_enter=500000";
+        let inject = "inject=fdatasync,fsync:delay_enter=300000";
         let options = ["-e", "trace=fdatasync,fsync", "-e", inject];
         let slow = Setup::new()
             .limit("user_sessions_max", 100)
@@ -49,7 +49,7 @@ async fn large_commands_that_wait_for_the_store_cost_a_bounded_amount() {
         }
         // The first have been stored, those behind them are on their way.
         for (_, stream) in &mut streams {
-            let seqs = answers(stream, 3).await;
+            let seqs = answers(stream, 4).await;
             assert!(seqs.is_sorted(), "{seqs:?}");
         }
         // Twice as much again is what was stored meanwhile, and its copies in the memory of store
