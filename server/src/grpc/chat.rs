@@ -21,6 +21,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::incoming::Incoming;
+pub(super) use self::incoming::{Frames, Large};
 use super::{
     api,
     codec::Encoded,
@@ -28,8 +30,6 @@ use super::{
     services::{Services, budget, caller, refused},
     wire,
 };
-pub(super) use self::incoming::{Frames, Large};
-use self::incoming::Incoming;
 use crate::{
     auth::Caller,
     edge::{self, Outlet},
@@ -86,7 +86,8 @@ impl api::ChatService for Services {
             Ok(first) => first?,
             Err(_) => return Err(refused(hello_first("no Hello came within 10 s"))),
         };
-        let Some(v1::client_frame::Frame::Hello(hello)) = first.and_then(|(first, _charge)| first.frame)
+        let Some(v1::client_frame::Frame::Hello(hello)) =
+            first.and_then(|(first, _charge)| first.frame)
         else {
             return Err(refused(hello_first("the first frame must be a Hello")));
         };
