@@ -131,7 +131,8 @@ async fn one_fdatasync_serves_all_that_waits() {
         }
         ended_and_traced(&mut scene, &file).await;
         let syncs = trace::read(&file).len();
-        assert!(syncs < 150, "{syncs} syncs for 300 messages");
+        // Each round of sends was answered before the next began.
+        assert!((10..150).contains(&syncs), "{syncs} syncs for 300 messages");
     })
     .await;
 }

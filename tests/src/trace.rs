@@ -51,13 +51,7 @@ pub fn read(path: &Path) -> Vec<Call> {
     let mut open: HashMap<(u32, String), (usize, String)> = HashMap::new();
     let mut calls = Vec::new();
     for (place, line) in text.lines().enumerate() {
-        let mut words = line.splitn(3, ' ').map(str::trim_start);
-        // The columns are padded, so that a word may be empty.
-        let (Some(thread), Some(_time), Some(rest)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let Ok(thread) = thread.parse::<u32>() else {
+        let Some((thread, rest)) = split_columns(line) else {
             continue;
         };
         if let Some(rest) = rest.strip_prefix("<... ") {
@@ -100,6 +94,14 @@ pub fn read(path: &Path) -> Vec<Call> {
     calls
 }
 
+/// The thread of a line, and what follows its time. strace pads thread numbers of fewer than five
+/// digits, so that one or more spaces part the columns.
+fn split_columns(line: &str) -> Option<(u32, &str)> {
+    let (thread, rest) = line.split_once(' ')?;
+    let (_time, rest) = rest.trim_start().split_once(' ')?;
+    Some((thread.parse().ok()?, rest.trim_start()))
+}
+
 fn split_result(rest: &str) -> (&str, &str) {
     rest.rsplit_once(" = ")
         .map_or((rest, ""), |(args, result)| (args, result))
@@ -113,9 +115,10 @@ mod tests {
     fn calls_that_are_interrupted_by_others_are_joined() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("trace");
-        let text = "10 1.0 fdatasync(5 <unfinished ...>\n\
-                    11 1.1 writev(9, \"x\", 1) = 1\n\
-                    10 1.2 <... fdatasync resumed>) = 0\n";
+        // Numbers of fewer than five digits are padded.
+        let text = "10    1.0 fdatasync(5 <unfinished ...>\n\
+                    12345 1.1 writev(9, \"x\", 1) = 1\n\
+                    10    1.2 <... fdatasync resumed>) = 0\n";
         fs::write(&path, text).expect("writable");
         let calls = read(&path);
         let shape: Vec<_> = calls
