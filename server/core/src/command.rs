@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     entry::Role,
     ids::{DeviceId, MessageId, RoomId, Seq, UserId},
+    refusal::Refusal,
     rows::{Marks, Settings},
     time::Timestamp,
 };
@@ -22,6 +23,9 @@ pub struct Submit {
     pub device: Option<DeviceId>,
     /// What.
     pub command: Command,
+    /// Why it is refused where it is no retry: the sender's rate over all rooms, which whoever took
+    /// the command in has counted.
+    pub unless_retry: Option<Box<Refusal>>,
     /// What is kept in use for it.
     pub held: Held,
 }
@@ -94,7 +98,12 @@ pub enum What {
         members: Vec<(UserId, Role)>,
     },
     /// New members.
-    Invite(Vec<UserId>),
+    Invite {
+        /// All who were named.
+        users: Vec<UserId>,
+        /// Those of them who may be in no further room.
+        barred: Vec<UserId>,
+    },
     /// The actor's leaving.
     Leave,
     /// A member's removal.

@@ -251,8 +251,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// Tells a session why it ends, and ends it.
     fn close(&mut self, session: SessionId, refusal: Refusal, reconnect: bool) {
-        // Who may not come back is gone for good; who may is given the grace.
-        let linger = if reconnect { None } else { Some(0) };
+        // Who may not come back is gone for good; who may is given the grace, and so is who is here
+        // already with another session.
+        let stays = reconnect || refusal.reason == Reason::SessionReplaced;
+        let linger = if stays { None } else { Some(0) };
         self.control(session, &Frame::Closing { refusal, reconnect });
         self.end(session, linger);
     }

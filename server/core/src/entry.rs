@@ -99,10 +99,11 @@ pub enum Role {
 }
 
 /// The kind of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoomKind {
     /// Two people.
     Direct,
     /// Any number of people.
+    #[default]
     Group,
 }

@@ -76,15 +76,16 @@ limits! {
         page_entries_max: u64 = 200, "entries";
         /// Bytes of a page and of a RoomSync; at least one entry is given.
         page_bytes_max: u64 = 64 << 10, "bytes";
-        /// Messages that a member may send into a room at once.
-        room_send_burst: u64 = 20, "messages";
-        /// Messages a minute that a member may send into a room after that.
-        room_sends_per_minute: u64 = 120, "messages/min";
-        /// Messages that a user may send at once, over all rooms.
-        user_send_burst: u64 = 60, "messages";
-        /// Messages a minute that a user may send after that.
-        user_sends_per_minute: u64 = 300, "messages/min";
-        /// Frames of a session that are neither sends nor heartbeats, at once and a minute.
+        /// Entries that a member may append to a room at once: messages, and changes of the room.
+        room_send_burst: u64 = 20, "entries";
+        /// Entries a minute that a member may append to a room after that.
+        room_sends_per_minute: u64 = 120, "entries/min";
+        /// Entries that a user may append at once, over all rooms.
+        user_send_burst: u64 = 60, "entries";
+        /// Entries a minute that a user may append after that.
+        user_sends_per_minute: u64 = 300, "entries/min";
+        /// Frames of a session that are neither sends nor heartbeats, at once and a minute; and unary
+        /// calls of a user that set marks or show typing.
         session_control_per_minute: u64 = 120, "frames/min";
         /// Commands of a session that are unanswered.
         session_unanswered_max: u64 = 64, "commands";

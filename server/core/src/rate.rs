@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::time::Instant;
 
+/// The least time between two sweeps of a full limiter.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How much of something is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -47,6 +50,9 @@ pub struct Limiter<K> {
     rate: Rate,
     keys_max: usize,
     buckets: BTreeMap<K, Bucket>,
+    /// When full buckets were last forgotten: that looks at all of them, so it is not done for each
+    /// unknown key.
+    swept: Option<Instant>,
 }
 
 impl<K: Ord + Clone> Limiter<K> {
@@ -56,6 +62,7 @@ impl<K: Ord + Clone> Limiter<K> {
             rate,
             keys_max,
             buckets: BTreeMap::new(),
+            swept: None,
         }
     }
 
@@ -65,7 +72,11 @@ impl<K: Ord + Clone> Limiter<K> {
             return bucket.take(self.rate, now);
         }
         if self.buckets.len() >= self.keys_max {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            let due = |swept| now.since(swept) >= SWEEP_INTERVAL;
+            if self.swept.is_none_or(due) {
+                self.swept = Some(now);
+                self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            }
             if self.buckets.len() >= self.keys_max {
                 return Err(Duration::from_secs(1));
             }

@@ -45,8 +45,10 @@ pub struct Loaded {
 pub struct Room {
     id: RoomId,
     lineage: Lineage,
-    settings: Settings,
-    members: Members,
+    /// As of the last assigned seq: what is decided by.
+    assigned: Fold,
+    /// As of the certified head: what may be shown.
+    certain: Fold,
     tail: Tail,
     ids: ids::Ids,
     /// The last assigned seq.
@@ -57,8 +59,15 @@ pub struct Room {
     time: Timestamp,
     /// Members whose rows changed since the last hint.
     changed: BTreeSet<UserId>,
-    /// Whether the boundary of the present ownership is written (or on its way).
-    bounded: bool,
+}
+
+/// A room as its owner finds it.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The room.
+    pub room: Room,
+    /// Membership entries whose effect on the members' room lists may not be done.
+    pub unlisted: Vec<Arc<Entry>>,
 }
 
 impl Room {
@@ -66,43 +75,48 @@ impl Room {
     ///
     /// # Errors
     /// The seq that is missing, where the log has a hole below what the hint says.
-    pub fn recover(id: RoomId, loaded: Loaded, limits: &Limits) -> Result<Self, Seq> {
+    pub fn recover(id: RoomId, loaded: Loaded, limits: &Limits) -> Result<Recovered, Seq> {
         let lineage = Lineage::of(&loaded.boundaries);
-        let certified = loaded.hint.as_ref().map_or(Seq::ZERO, |hint| hint.head);
-        let settings = loaded.hint.as_ref().map(|hint| hint.settings.clone());
-        let time = loaded.hint.as_ref().map_or(Timestamp(0), |hint| hint.time);
+        let hint = loaded.hint.as_ref();
+        let certified = hint.map_or(Seq::ZERO, |hint| hint.head);
+        let listed = hint.map_or(Seq::ZERO, |hint| hint.room_list);
+        let fold = Fold {
+            settings: hint.map(|hint| hint.settings.clone()).unwrap_or_default(),
+            members: Members::new(loaded.members, loaded.marks),
+        };
         let mut room = Self {
             id,
             lineage: lineage.clone(),
-            settings: settings.unwrap_or_else(|| Settings {
-                kind: RoomKind::Group,
-                title: String::new(),
-            }),
-            members: Members::new(loaded.members, loaded.marks),
+            certain: fold.clone(),
+            assigned: fold,
             tail: Tail::default(),
             ids: ids::Ids::default(),
             head: certified,
             certified,
-            time,
+            time: hint.map_or(Timestamp(0), |hint| hint.time),
             changed: BTreeSet::new(),
-            bounded: false,
         };
+        let mut unlisted = Vec::new();
         for entry in lineage.filter(loaded.rows).map(Arc::new) {
+            // The tail does not keep all of these.
+            if entry.seq > listed && !entry.body.changes().is_empty() {
+                unlisted.push(entry.clone());
+            }
             if entry.seq <= certified {
                 room.ids.insert(&entry, limits);
                 room.tail.push(entry, limits);
             } else if entry.seq == room.head.next() {
-                room.fold(&entry, limits);
+                room.assign(&entry, limits);
                 room.show(entry, limits);
             } else {
                 break;
             }
         }
-        let covered = room.tail.covers_from().max(Seq::ZERO);
         if room.head > Seq::ZERO && room.tail.last() != Some(room.head) {
-            return Err(covered.max(certified));
+            return Err(room.tail.covers_from().max(certified));
         }
-        Ok(room)
+        unlisted.retain(|entry| entry.seq <= room.head);
+        Ok(Recovered { room, unlisted })
     }
 
     /// The room's id.
@@ -125,14 +139,14 @@ impl Room {
         self.time
     }
 
-    /// Kind and title.
+    /// Kind and title, as of the certified head.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.certain.settings
     }
 
-    /// Present and former members.
+    /// Present and former members, as of the certified head.
     pub fn members(&self) -> &Members {
-        &self.members
+        &self.certain.members
     }
 
     /// The latest entries that may be shown.
@@ -157,12 +171,10 @@ impl Room {
         entry.seq = self.head.next();
         entry.time = entry.time.max(self.time);
         let mut rows = Vec::with_capacity(4);
-        if !self.bounded {
-            rows.push(Row::Boundary(
-                self.id,
-                self.lineage.take_over(epoch, entry.seq),
-            ));
-            self.bounded = true;
+        // A room that was forgotten and loaded again within one ownership has its boundary.
+        if self.lineage.latest() != Some(epoch) {
+            let boundary = self.lineage.take_over(epoch, entry.seq);
+            rows.push(Row::Boundary(self.id, boundary));
         }
         if let Some(whole) = whole {
             rows.push(Row::Body(self.id, entry.seq, epoch, whole));
@@ -179,48 +191,57 @@ impl Room {
         };
         let entry = Arc::new(stored.entry.clone());
         rows.push(Row::Entry(self.id, stored));
-        self.fold(&entry, limits);
+        self.assign(&entry, limits);
         (entry, rows)
     }
 
-    /// Moves a member's marks forward. Returns them, and the row to write if they moved.
+    /// Moves a member's marks forward. Returns them, and the row to write if they moved; once that
+    /// is durable, they are to be passed to [`Room::show_marks`].
     pub fn mark(&mut self, user: UserId, marks: Marks) -> (Marks, Option<Row>) {
-        match self.members.mark(user, marks) {
-            Some(stored) => (
-                self.members.marks(user),
-                Some(Row::Marks(self.id, user, stored)),
-            ),
-            None => (self.members.marks(user), None),
-        }
+        let members = &mut self.assigned.members;
+        let row = members.mark(user, marks);
+        let row = row.map(|stored| Row::Marks(self.id, user, stored));
+        (members.marks(user), row)
     }
 
     /// Takes in that everything through this entry is durable.
     pub fn show(&mut self, entry: Arc<Entry>, limits: &Limits) {
         self.certified = entry.seq;
+        self.certain.take(&entry);
         self.tail.push(entry, limits);
+    }
+
+    /// The latest row of a member's marks: an earlier one must not be written after it.
+    pub fn marks_row(&self, user: UserId) -> Row {
+        Row::Marks(self.id, user, self.assigned.members.stored_marks(user))
+    }
+
+    /// Takes in that a member's marks are durable. Returns them as they may be shown.
+    pub fn show_marks(&mut self, user: UserId, marks: Marks) -> Marks {
+        let members = &mut self.certain.members;
+        members.mark(user, marks);
+        members.marks(user)
     }
 
     /// Up to where a user may see the log: the certified head, for a former member the entry that
     /// ended the membership. `None` for those who never were members.
     pub fn visible_to(&self, user: UserId) -> Option<Seq> {
-        let row = self.members.get(user)?;
-        (row.joined <= self.certified).then(|| {
-            row.left
-                .map_or(self.certified, |left| left.min(self.certified))
-        })
+        let row = self.members().get(user)?;
+        Some(row.left.unwrap_or(self.certified))
     }
 
     /// Whether a user is a member as of the certified head.
     pub fn is_member(&self, user: UserId) -> bool {
-        self.members.get(user).is_some_and(|row| {
-            row.joined <= self.certified && row.left.is_none_or(|left| left > self.certified)
-        })
+        self.members().present(user).is_some()
     }
 
     /// The other person of a direct room.
     pub fn peer_of(&self, user: UserId) -> Option<UserId> {
-        match self.settings.kind {
-            RoomKind::Direct => self.members.iter().map(|(id, _)| id).find(|id| *id != user),
+        match self.settings().kind {
+            RoomKind::Direct => {
+                let mut members = self.members().iter().map(|(id, _)| id);
+                members.find(|id| *id != user)
+            }
             RoomKind::Group => None,
         }
     }
@@ -236,20 +257,40 @@ impl Room {
             head: self.certified,
             time: self.time,
             room_list,
-            settings: self.settings.clone(),
+            settings: self.settings().clone(),
         };
+        let members = &self.certain.members;
         let mut rows: Vec<_> = std::mem::take(&mut self.changed)
             .into_iter()
-            .filter_map(|user| Some(Row::Member(self.id, user, *self.members.get(user)?)))
+            .filter_map(|user| Some(Row::Member(self.id, user, *members.get(user)?)))
             .collect();
         rows.push(Row::Hint(self.id, hint));
         rows
     }
 
-    fn fold(&mut self, entry: &Entry, limits: &Limits) {
+    fn assign(&mut self, entry: &Entry, limits: &Limits) {
         self.head = entry.seq;
         self.time = entry.time;
         self.ids.insert(entry, limits);
+        self.assigned.take(entry);
+        if matches!(entry.body, Body::Message(_)) {
+            self.changed.insert(entry.actor);
+        }
+        let changes = entry.body.changes().iter();
+        self.changed.extend(changes.map(|change| change.user));
+    }
+}
+
+/// What follows from a log up to some entry.
+#[derive(Clone, Debug)]
+struct Fold {
+    settings: Settings,
+    members: Members,
+}
+
+impl Fold {
+    /// Takes in the next entry.
+    fn take(&mut self, entry: &Entry) {
         match &entry.body {
             Body::Message(_) => self.members.sent(entry.actor, entry.seq),
             Body::Created { kind, title, .. } => {
@@ -265,12 +306,8 @@ impl Room {
             }
             Body::Membership(_) => {}
         }
-        if matches!(entry.body, Body::Message(_)) {
-            self.changed.insert(entry.actor);
-        }
         for change in entry.body.changes() {
             self.members.change(entry.seq, change);
-            self.changed.insert(change.user);
         }
     }
 }

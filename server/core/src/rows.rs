@@ -104,7 +104,7 @@ pub struct Marks {
 }
 
 /// The settings of a room: a fold of its log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Direct or group.
     pub kind: RoomKind,

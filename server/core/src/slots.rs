@@ -97,14 +97,26 @@ impl Slots {
         self.closed.values().flatten().copied().collect()
     }
 
-    /// Takes in that a room's hint is durable, and its effects done. Returns the rows that finish
-    /// slots.
-    pub fn hinted(&mut self, room: RoomId) -> Vec<Row> {
+    /// The first slot of this ownership that a hint of a room does not cover, if it is made now: one
+    /// that is open may get another write of the room.
+    pub fn covered(&self, room: RoomId) -> Slot {
+        let partition = Partition::of_room(room);
+        let open = self.open.get(&partition).map(|open| open.slot);
+        open.or_else(|| self.next.get(&partition).copied())
+            .unwrap_or(Slot(0))
+    }
+
+    /// Takes in that a room's hint is durable, and the effects done of what it covers: see
+    /// [`Slots::covered`]. Returns the rows that finish slots.
+    pub fn hinted(&mut self, room: RoomId, covered: Slot) -> Vec<Row> {
         let partition = Partition::of_room(room);
         let range = (partition, Epoch(0), Slot(0))..=(partition, Epoch(u64::MAX), Slot(u64::MAX));
         let mut removed = 0;
-        for (_, rooms) in self.closed.range_mut(range.clone()) {
-            removed += usize::from(rooms.remove(&room));
+        for ((_, epoch, slot), rooms) in self.closed.range_mut(range.clone()) {
+            // A slot that was closed since may name the room for a later write.
+            if *epoch != self.epoch || *slot < covered {
+                removed += usize::from(rooms.remove(&room));
+            }
         }
         if let Some(count) = self.names.get_mut(&room) {
             *count = count.saturating_sub(removed);
@@ -174,7 +186,7 @@ mod tests {
         );
         assert!(slots.names(room(1)));
         assert_eq!(
-            slots.hinted(room(1)),
+            slots.hinted(room(1), slots.covered(room(1))),
             [Row::Done(partition, Epoch(3), Slot(0))]
         );
         assert!(!slots.names(room(1)));
@@ -195,12 +207,30 @@ mod tests {
             .expect("one");
         slots.inherit(partition, Epoch(2), Slot(4), room(1));
         slots.inherit(partition, Epoch(2), Slot(5), other);
-        assert!(slots.hinted(other).is_empty());
+        assert!(slots.hinted(other, slots.covered(other)).is_empty());
         assert!(!slots.inherited_nothing());
         assert_eq!(
-            slots.hinted(room(1)),
+            slots.hinted(room(1), slots.covered(room(1))),
             [Row::Done(partition, Epoch(2), Slot(5))]
         );
         assert!(slots.inherited_nothing());
+    }
+
+    #[test]
+    fn a_hint_does_not_cover_what_is_written_after_it() {
+        let mut slots = Slots::new(Epoch(3), Duration::from_secs(10));
+        let partition = Partition::of_room(room(1));
+        slots.note(room(1), Instant(0));
+        slots.due(Instant(10_000));
+        let covered = slots.covered(room(1));
+        // While the hint is on its way the room is written to again, and that slot closes too.
+        slots.note(room(1), Instant(10_000));
+        slots.due(Instant(20_000));
+        assert_eq!(
+            slots.hinted(room(1), covered),
+            [Row::Done(partition, Epoch(3), Slot(0))]
+        );
+        assert!(slots.names(room(1)));
+        assert_eq!(slots.due(Instant(20_000)).len(), 1);
     }
 }

@@ -34,11 +34,11 @@ pub(super) async fn invite(
         return Err(misunderstood(Refusal::field("handles", range)));
     }
     let people = find(services, &invite.handles).await?;
-    let users = people
-        .iter()
-        .filter(|person| person.has_room)
-        .map(|person| person.user);
-    let what = What::Invite(users.collect());
+    let barred = people.iter().filter(|person| !person.has_room);
+    let what = What::Invite {
+        users: people.iter().map(|person| person.user).collect(),
+        barred: barred.map(|person| person.user).collect(),
+    };
     let id = &invite.client_message_id;
     let submit = requests::append(caller, invite.room_id, id, invite.after_seq, what);
     let (seq, joined) = match services.command(submit.map_err(misunderstood)?).await? {

@@ -100,6 +100,7 @@ pub(super) fn submit(caller: Caller, room_id: i64, command: Command) -> Result<S
         actor: caller.user,
         device: Some(caller.device),
         command,
+        unless_retry: None,
         held: Held::default(),
     })
 }

@@ -298,8 +298,10 @@ async fn make(
         actor: caller.user,
         device: Some(caller.device),
         command,
+        unless_retry: None,
         held: Held::default(),
     };
+    let submit = services.counted(submit);
     match services.router.command(submit).await {
         // Another call for the same room was quicker.
         Err(refusal) if refusal.reason == Reason::IdReused => Ok(()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use magpie_core::{
-    command::{Answer, Command, Submit, What},
+    command::{Answer, Command, Submit},
     ids::UserId,
     limits::Limits,
     owner::{Query, View},
@@ -45,7 +45,10 @@ pub struct Inner {
     pub(super) metrics: Arc<Metrics>,
     /// Where clients are sent.
     pub(super) discovery: Standalone,
-    senders: Mutex<Limiter<UserId>>,
+    /// How fast each user appends entries, over all rooms.
+    writers: Mutex<Limiter<UserId>>,
+    /// How fast each user sets marks and shows typing by unary calls.
+    signs: Mutex<Limiter<UserId>>,
 }
 
 /// What [`Services`] is made of.
@@ -86,6 +89,10 @@ impl Services {
             burst: parts.limits.user_send_burst,
             per_minute: parts.limits.user_sends_per_minute,
         };
+        let signs = Rate {
+            burst: parts.limits.session_control_per_minute,
+            per_minute: parts.limits.session_control_per_minute,
+        };
         Self(Arc::new(Inner {
             router: parts.router,
             accounts: parts.accounts,
@@ -96,38 +103,49 @@ impl Services {
             drain: parts.drain,
             metrics: parts.metrics,
             discovery: parts.discovery,
-            senders: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
+            writers: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
+            signs: Mutex::new(Limiter::new(signs, SENDERS_MAX)),
         }))
     }
 }
 
 impl Inner {
-    /// Refuses a message of a user who sends more than one may over all rooms. It is not looked up
-    /// whether the message is a retry.
-    pub(super) fn admit(&self, submit: &Submit) -> Result<(), Refusal> {
-        let message = matches!(
-            &submit.command,
-            Command::Append(append) if matches!(append.what, What::Message { .. })
-        );
-        if !message {
-            return Ok(());
+    /// Counts a command that appends an entry. Who appends more than one may over all rooms is refused
+    /// by the room's owner, unless the command is a retry.
+    pub(super) fn counted(&self, mut submit: Submit) -> Submit {
+        if let Command::Append(_) = &submit.command {
+            let why = "you send faster than you may; slow down";
+            let taken = self.take(&self.writers, submit.actor, why);
+            submit.unless_retry = taken.err().map(Box::new);
         }
-        let now = self.clock.now().instant;
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.take(&submit.actor, now).map_err(|wait| {
-            Refusal::new(
-                Reason::RateLimited,
-                "you send faster than you may; slow down",
-            )
-            .with_effect(Effect::AttemptNone)
-            .with_retry_after(wait)
-        })
+        submit
     }
 
     /// Has a unary command done.
     pub(super) async fn command(&self, submit: Submit) -> Result<Answer, Status> {
-        self.admit(&submit).map_err(refused)?;
+        if let Command::Mark(_) | Command::Typing = &submit.command {
+            // On a stream these are counted by the session.
+            let why = "too many marks and signs of typing; slow down";
+            let taken = self.take(&self.signs, submit.actor, why);
+            taken.map_err(refused)?;
+        }
+        let submit = self.counted(submit);
         self.router.command(submit).await.map_err(refused)
+    }
+
+    fn take(
+        &self,
+        limiter: &Mutex<Limiter<UserId>>,
+        user: UserId,
+        why: &'static str,
+    ) -> Result<(), Refusal> {
+        let now = self.clock.now().instant;
+        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.take(&user, now).map_err(|wait| {
+            Refusal::new(Reason::RateLimited, why)
+                .with_effect(Effect::AttemptNone)
+                .with_retry_after(wait)
+        })
     }
 
     /// Reads of a room for a caller.

@@ -67,10 +67,17 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         let (encoded, bytes) = self.wire.encode(0, &frame);
         let (sessions, delivered) = (&mut self.sessions, &mut self.delivered);
+        let changes = entry.body.changes();
         followers.live.retain(|(session, _)| {
             let Some(open) = sessions.get_mut(session) else {
                 return false;
             };
+            if changes
+                .iter()
+                .any(|change| open.watched.contains(&change.user))
+            {
+                open.rooms_changed();
+            }
             *delivered += 1;
             if open.outlet.event(encoded.clone(), bytes) {
                 return true;
@@ -254,7 +261,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         open.catch_ups.retain(|at| now.instant.since(*at) < recent);
         open.catch_ups.push(now.instant);
         self.outputs.push_back(Output::CatchUp);
-        if open.catch_ups.len() as u64 > self.limits.session_catch_ups_max {
+        if open.catch_ups.len() as u64 >= self.limits.session_catch_ups_max {
             let why = "the client reads too slowly; read frames as they come";
             let refusal = Refusal::new(Reason::SlowReader, why).with_retry_after(millis(1_000));
             return self.close(session, refusal, true);

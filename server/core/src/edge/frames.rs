@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Ask, Call, Edge, FrameIn, Output, Refused,
-    session::{Asked, Kind, Said, State},
+    session::{Again, Asked, Kind, Said, State},
 };
 use crate::{
     command::{Answer, Append, Command, Submit, What},
@@ -18,6 +18,8 @@ use crate::{
 
 /// How long a refused send keeps those after it back.
 const REFUSED_MILLIS: u64 = 10_000;
+/// Rooms with a refused send that a session has before it looks which of these are over.
+const REFUSED_ROOMS: usize = 64;
 /// In which time the refusals of a session are counted.
 const REFUSALS_MILLIS: u64 = 10_000;
 
@@ -39,6 +41,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             Err(refusal) => return self.refuse(session, frame.request, refusal, now),
         };
         if let Err(refusal) = self.admit(session, &said, now) {
+            if let Said::Submit(submit) = &said
+                && let Kind::Send(room, id) = kind_of(submit)
+            {
+                self.note_refused(session, room, id, refusal.reason, now);
+            }
             return self.refuse(session, frame.request, refusal, now);
         }
         let Some(open) = self.sessions.get_mut(&session) else {
@@ -60,11 +67,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 open.watched = users.iter().copied().collect();
                 let watched = &open.watched;
                 open.presences.retain(|user, _| watched.contains(user));
+                open.watch_again = Again::No;
                 self.outputs.push_back(Output::Watch(session, user, users));
                 self.done(session, frame.request);
             }
             Said::Ask(ask) => self.ask(session, frame.request, ask),
-            Said::Submit(submit) => self.submit(session, frame.request, submit, now),
+            Said::Submit(submit) => self.submit(session, frame.request, submit),
         }
     }
 
@@ -76,11 +84,19 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         match said {
             Said::Heartbeat | Said::Bye => return Ok(()),
-            Said::Submit(Submit {
-                command: Command::Append(_),
-                ..
-            }) => {}
-            _ => {
+            Said::Submit(
+                submit @ Submit {
+                    command: Command::Append(_),
+                    ..
+                },
+            ) => {
+                if let Kind::Send(room, id) = kind_of(submit)
+                    && open.keeps_back(room, id, now.instant)
+                {
+                    return Err(earlier_send_refused());
+                }
+            }
+            Said::Submit(_) | Said::Watch(_) | Said::Idle(_) | Said::Renewed(_) | Said::Ask(_) => {
                 let per_minute = self.limits.session_control_per_minute;
                 let rate = Rate {
                     burst: per_minute,
@@ -127,17 +143,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             .push_back(Output::Ask(Call { session, no }, user, ask));
     }
 
-    fn submit(&mut self, session: SessionId, request: u64, submit: Submit, now: Now) {
+    fn submit(&mut self, session: SessionId, request: u64, submit: Submit) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
         let kind = kind_of(&submit);
-        if let Kind::Send(room, id) = kind
-            && let Some(refused) = open.refused.get(&room).copied()
-        {
-            if refused.id != id && now.instant < refused.until {
-                return self.refuse(session, request, earlier_send_refused(), now);
-            }
+        if let Kind::Send(room, _) = kind {
             open.refused.remove(&room);
         }
         let no = open.next_call;
@@ -175,6 +186,30 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.close_answered(call.session);
     }
 
+    /// Remembers a send that was refused and may be tried again: those after it are refused too until
+    /// it comes again. The first one counts, as the client sends the oldest first.
+    fn note_refused(
+        &mut self,
+        session: SessionId,
+        room: RoomId,
+        id: MessageId,
+        reason: Reason,
+        now: Now,
+    ) {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !reason.may_retry() || open.keeps_back(room, id, now.instant) {
+            return;
+        }
+        if open.refused.len() >= REFUSED_ROOMS {
+            open.refused
+                .retain(|_, refused| now.instant < refused.until);
+        }
+        let until = now.instant + millis(REFUSED_MILLIS);
+        open.refused.insert(room, Refused { id, until });
+    }
+
     /// Passes the next send of a room on, or refuses those that wait where this one was refused and
     /// may be tried again.
     fn next_send(
@@ -185,6 +220,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         refused: Option<Reason>,
         now: Now,
     ) {
+        if let Some(reason) = refused {
+            self.note_refused(session, room, id, reason, now);
+        }
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -194,8 +232,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         waiting.pop_front();
         let mut kept_back = VecDeque::new();
         if refused.is_some_and(Reason::may_retry) {
-            let until = now.instant + millis(REFUSED_MILLIS);
-            open.refused.insert(room, Refused { id, until });
             kept_back = std::mem::take(waiting);
         }
         match waiting.front() {
@@ -309,6 +345,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }
         }
         let interval = millis(self.limits.presence_interval_millis);
+        if open.watches_again(now.instant, interval) {
+            let (user, users) = (open.caller.user, open.watched.iter().copied().collect());
+            self.outputs.push_back(Output::Watch(session, user, users));
+        }
         let due = open
             .presence_sent
             .is_none_or(|at| now.instant.since(at) >= interval);

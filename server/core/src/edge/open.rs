@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::HashMap, mem};
 
 use super::{
     Account, Call, Caller, Edge, Output,
-    session::{Asked, Hello, Kind, Phase, Session, State},
+    session::{Hello, Phase, Session, State},
 };
 use crate::{
     command::{Command, Held, Submit},
@@ -78,11 +78,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 self.account_changed(session, account.revision, &account.rows);
             }
         }
-        if self
-            .sessions
-            .get(&session)
-            .is_some_and(|open| open.revision_known > open.revision)
-        {
+        // Who reads too slowly to be told is read for again when there is room.
+        let behind = |open: &Session<O>| {
+            matches!(open.state, State::Open) && open.revision_known > open.revision
+        };
+        if self.sessions.get(&session).is_some_and(behind) {
             self.reread(session);
         }
         self.pump(session);
@@ -123,12 +123,16 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.assert_marks(session, &hello);
         self.plan(session, &hello, account);
         if !hello.watch.is_empty() {
+            if let Some(open) = self.sessions.get_mut(&session) {
+                open.watched = hello.watch.iter().copied().collect();
+            }
             self.outputs
                 .push_back(Output::Watch(session, caller.user, hello.watch));
         }
     }
 
-    /// Says the marks again that the client set, in case an answer was lost.
+    /// Says the marks again that the client set, in case an answer was lost. Nobody waits for these
+    /// answers: they are not counted, and a room that was left meanwhile is no fault.
     fn assert_marks(&mut self, session: SessionId, hello: &Hello) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
@@ -137,19 +141,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         for (room, marks) in &hello.marks {
             let no = open.next_call;
             open.next_call += 1;
-            open.calls.insert(
-                no,
-                Asked {
-                    request: 0,
-                    kind: Kind::Other,
-                },
-            );
-            let command = Command::Mark(*marks);
             let submit = Submit {
                 room: *room,
                 actor: user,
                 device: Some(device),
-                command,
+                command: Command::Mark(*marks),
+                unless_retry: None,
                 held: Held::default(),
             };
             self.outputs
@@ -242,6 +239,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
+        open.rooms_changed();
         for row in rows {
             if row.left.is_none() && !open.rooms.contains_key(&row.room) {
                 open.follow(row.room, row.joined.prev(), Seq::ZERO);

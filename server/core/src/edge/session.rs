@@ -91,7 +91,7 @@ pub(super) struct Session<O> {
     pub(super) revision: u64,
     /// The highest one that the account's owner has told of.
     pub(super) revision_known: u64,
-    pub(super) rooms: HashMap<RoomId, Follow>,
+    pub(super) rooms: BTreeMap<RoomId, Follow>,
     /// Rooms to attach, in this order.
     pub(super) to_attach: VecDeque<RoomId>,
     pub(super) attaching: usize,
@@ -107,6 +107,8 @@ pub(super) struct Session<O> {
     pub(super) presences: BTreeMap<UserId, Presence>,
     pub(super) presence_sent: Option<Instant>,
     pub(super) watched: BTreeSet<UserId>,
+    /// Whether it is to be looked up again whom of these the person may see.
+    pub(super) watch_again: Again,
     pub(super) heartbeat: Option<Duration>,
     pub(super) heard: Instant,
     pub(super) beat: Instant,
@@ -124,6 +126,16 @@ pub(super) enum State {
     Open,
     /// The account is to be read again, since changes were missed.
     Rereading,
+}
+
+/// Whether something is to be done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    No,
+    /// Soon: what made it necessary has just happened.
+    Soon,
+    /// At this time.
+    At(Instant),
 }
 
 /// A room that a session follows.
@@ -170,7 +182,7 @@ impl<O> Session<O> {
             outlet,
             revision: 0,
             revision_known: 0,
-            rooms: HashMap::new(),
+            rooms: BTreeMap::new(),
             to_attach: VecDeque::new(),
             attaching: 0,
             caught_up: false,
@@ -184,6 +196,7 @@ impl<O> Session<O> {
             presences: BTreeMap::new(),
             presence_sent: None,
             watched: BTreeSet::new(),
+            watch_again: Again::No,
             heartbeat: hello.heartbeat,
             heard: now,
             beat: now,
@@ -198,6 +211,33 @@ impl<O> Session<O> {
     /// Whether it has not been welcomed yet.
     pub(super) fn is_opening(&self) -> bool {
         matches!(self.state, State::Opening { .. })
+    }
+
+    /// Somebody whom it watches, or its own user, came to a room or left one: whom it may see is
+    /// looked up again, a little later, since the lists of rooms follow their entries.
+    pub(super) fn rooms_changed(&mut self) {
+        if !self.watched.is_empty() && self.watch_again == Again::No {
+            self.watch_again = Again::Soon;
+        }
+    }
+
+    /// Whether that is due now; says so once.
+    pub(super) fn watches_again(&mut self, now: Instant, wait: Duration) -> bool {
+        match self.watch_again {
+            Again::Soon => self.watch_again = Again::At(now + wait),
+            Again::At(due) if due <= now => {
+                self.watch_again = Again::No;
+                return true;
+            }
+            Again::No | Again::At(_) => {}
+        }
+        false
+    }
+
+    /// Whether a send must wait for an earlier one, which was refused, to come again.
+    pub(super) fn keeps_back(&self, room: RoomId, id: MessageId, now: Instant) -> bool {
+        let refused = self.refused.get(&room);
+        refused.is_some_and(|refused| refused.id != id && now < refused.until)
     }
 
     /// Plans to attach a room from a cursor on.

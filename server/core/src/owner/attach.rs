@@ -121,16 +121,13 @@ fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced,
         return Ok(Synced::NoMember);
     };
     let live = room.is_member(attach.user);
-    // The own join sets the cursor: what came before it was not missed.
+    // The own join sets the cursor: what came before it was not missed. So it is also for those
+    // who have left again.
     let joined = room
         .members()
         .get(attach.user)
         .map_or(Seq::ZERO, |row| row.joined);
-    let after = if live {
-        attach.after.max(joined.prev())
-    } else {
-        attach.after
-    };
+    let after = attach.after.max(joined.prev());
     if after > through {
         return Ok(Synced::CursorAhead { head: through });
     }

@@ -9,7 +9,7 @@ use crate::{
     entry::Entry,
     ids::{RoomId, Seq, UserId},
     link::ToEdge,
-    rows::Row,
+    rows::{Marks, Row},
     time::Now,
 };
 
@@ -35,9 +35,8 @@ impl<T> Owner<T> {
         };
         active.certify(no);
         active.used = now.instant;
-        if active.hint_in.is_some_and(|hint| hint <= no) {
-            active.hint_in = None;
-            let done = self.slots.hinted(room);
+        if let Some((_, covered)) = active.hint_in.take_if(|(hint, _)| *hint <= no) {
+            let done = self.slots.hinted(room, covered);
             self.finish(done);
         }
         while let Some(entry) = self.next_certified(room) {
@@ -86,7 +85,7 @@ impl<T> Owner<T> {
                 Held::Reply(token, refusal) => {
                     self.outputs.push_back(Output::Reply(token, refusal));
                 }
-                Held::Marked(user) => self.marked(room, user),
+                Held::Marked(user, marks) => self.marked(room, user, marks),
             }
         }
     }
@@ -129,12 +128,12 @@ impl<T> Owner<T> {
     }
 
     /// Shows a user's other devices its marks at once, and the other members' sessions soon.
-    fn marked(&mut self, room: RoomId, user: UserId) {
+    fn marked(&mut self, room: RoomId, user: UserId, marks: Marks) {
         let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
             return;
         };
         active.marked.insert(user);
-        let marks = Arc::new([(user, active.room.members().marks(user))]);
+        let marks = Arc::new([(user, active.room.show_marks(user, marks))]);
         self.tell_edges(
             room,
             &ToEdge::Marks {
@@ -196,7 +195,13 @@ impl<T> Owner<T> {
     fn write_again(&mut self) {
         for room in std::mem::take(&mut self.refused) {
             if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
-                for (no, rows) in active.again() {
+                for (no, mut rows) in active.again() {
+                    for row in &mut rows {
+                        // A later write may have gone through with newer marks.
+                        if let Row::Marks(_, user, _) = row {
+                            *row = active.room.marks_row(*user);
+                        }
+                    }
                     self.outputs.push_back(Output::Write(room, no, rows));
                 }
             }
@@ -214,12 +219,12 @@ impl<T> Owner<T> {
         active.hint_wanted = false;
         if active.room.head() == Seq::ZERO {
             // The former owner noted it and died before anything was durable.
-            let done = self.slots.hinted(room);
+            let done = self.slots.hinted(room, self.slots.covered(room));
             return self.finish(done);
         }
         let rows = active.room.hint(active.room.certified());
         active.rows.extend(rows);
-        active.hint_in = Some(active.current());
+        active.hint_in = Some((active.current(), self.slots.covered(room)));
         self.touched.insert(room);
     }
 

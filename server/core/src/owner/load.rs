@@ -5,7 +5,7 @@ use crate::{
     ids::RoomId,
     limits::millis,
     refusal::{Effect, Reason, Refusal},
-    room::{Loaded, Room},
+    room::{Loaded, Recovered, Room},
     time::Now,
 };
 
@@ -30,12 +30,8 @@ impl<T> Owner<T> {
         let Some(loaded) = loaded else {
             return self.not_loaded(waiting);
         };
-        let done = loaded
-            .hint
-            .as_ref()
-            .map_or(crate::ids::Seq::ZERO, |hint| hint.room_list);
         match Room::recover(room, *loaded, &self.limits) {
-            Ok(recovered) => self.activate(recovered, done, now),
+            Ok(recovered) => self.activate(recovered, now),
             Err(seq) => {
                 let halt = format!("room {room} is damaged: its log ends after {seq}");
                 self.outputs.push_back(Output::Halt(halt));
@@ -55,7 +51,8 @@ impl<T> Owner<T> {
         }
     }
 
-    fn activate(&mut self, room: Room, effects_done: crate::ids::Seq, now: Now) {
+    fn activate(&mut self, recovered: Recovered, now: Now) {
+        let Recovered { room, unlisted } = recovered;
         let id = room.id();
         if room.head() > crate::ids::Seq::ZERO {
             self.heads.insert(
@@ -67,16 +64,9 @@ impl<T> Owner<T> {
             );
         }
         let mut active = Active::new(room, now.instant);
-        let lost: Vec<_> = active
-            .room
-            .tail()
-            .iter()
-            .filter(|entry| entry.seq > effects_done && !entry.body.changes().is_empty())
-            .cloned()
-            .collect();
         active.hint_wanted = self.slots.names(id);
         self.rooms.insert(id, State::Active(Box::new(active)));
-        for entry in lost {
+        for entry in unlisted {
             self.start_effect(id, &entry);
         }
         self.drop_strangers(id);

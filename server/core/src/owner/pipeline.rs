@@ -10,11 +10,11 @@ use super::WriteNo;
 use crate::{
     command::{Answer, Submit},
     entry::Entry,
-    ids::{Seq, UserId},
+    ids::{Seq, Slot, UserId},
     rate::Bucket,
     refusal::Refusal,
     room::Room,
-    rows::Row,
+    rows::{Marks, Row},
     time::Instant,
 };
 
@@ -41,8 +41,8 @@ pub(super) struct Active<T> {
     /// A hint is wanted: no command is taken until what is in flight is certified, unless effects
     /// are late, which must not stop the room.
     pub(super) hint_wanted: bool,
-    /// The write that holds the hint.
-    pub(super) hint_in: Option<WriteNo>,
+    /// The write that holds the hint, and the first slot that the hint does not cover.
+    pub(super) hint_in: Option<(WriteNo, Slot)>,
     /// Entries whose effects are not done, with the answers that wait for them.
     pub(super) effects: BTreeMap<Seq, Vec<(T, Answer)>>,
     /// Users whose marks others have not been shown.
@@ -74,7 +74,7 @@ enum WriteState {
 #[derive(Debug)]
 pub(super) enum Held<T> {
     Reply(T, Result<Answer, Refusal>),
-    Marked(UserId),
+    Marked(UserId, Marks),
 }
 
 impl<T> Active<T> {
@@ -208,7 +208,7 @@ impl<T> Active<T> {
         for (no, held) in held {
             match held {
                 Held::Reply(token, _) => tokens.push(token),
-                marked @ Held::Marked(_) => self.held.push_back((no, marked)),
+                marked @ Held::Marked(..) => self.held.push_back((no, marked)),
             }
         }
         tokens

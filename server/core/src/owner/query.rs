@@ -337,8 +337,12 @@ pub(super) fn summary(
     Ok(Summary {
         room: room.id(),
         kind: room.settings().kind,
-        title: room.settings().title.clone(),
-        member_count: room.members().count(),
+        title: if member {
+            room.settings().title.clone()
+        } else {
+            String::new()
+        },
+        member_count: if member { room.members().count() } else { 0 },
         peer: room.peer_of(user),
         head,
         role: row.filter(|_| member).map(|row| row.role),

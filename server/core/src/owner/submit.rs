@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     command::{Answer, Append, Command, Submit, What},
-    entry::{Body, ChangeKind, Entry},
+    entry::{ChangeKind, Entry},
     ids::RoomId,
     link::ToEdge,
     rate::Rate,
@@ -142,13 +142,16 @@ impl<T> Owner<T> {
     }
 
     /// The store could not tell whether a command is a retry.
-    pub(super) fn lookup_failed(&mut self, lookup: Lookup<T>, refusal: Refusal) {
-        if let Some(State::Active(active)) = self.rooms.get_mut(&lookup.submit.room) {
+    pub(super) fn lookup_failed(&mut self, lookup: Lookup<T>, refusal: Refusal, now: Now) {
+        let room = lookup.submit.room;
+        if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
             active.looking_up = false;
         }
         let refusal = refusal.with_effect(Effect::AttemptNone);
         self.outputs
             .push_back(Output::Reply(lookup.token, Err(refusal)));
+        // Nothing else may come to wake those that waited for it.
+        self.take_waiting(room, now);
     }
 
     fn settle(&mut self, lookup: Lookup<T>, earlier: Earlier, now: Now) {
@@ -204,14 +207,15 @@ impl<T> Owner<T> {
         if self.full {
             return Err(storage_full(Effect::None));
         }
-        if matches!(body, Body::Message(_)) {
-            let rate = Rate {
-                burst: self.limits.room_send_burst,
-                per_minute: self.limits.room_sends_per_minute,
-            };
-            let bucket = active.rates.entry(submit.actor).or_default();
-            bucket.take(rate, now.instant).map_err(too_fast)?;
+        if let Some(refusal) = submit.unless_retry {
+            return Err(refusal.with_effect(Effect::None));
         }
+        let rate = Rate {
+            burst: self.limits.room_send_burst,
+            per_minute: self.limits.room_sends_per_minute,
+        };
+        let bucket = active.rates.entry(submit.actor).or_default();
+        bucket.take(rate, now.instant).map_err(too_fast)?;
         let entry = Room::entry(submit.actor, submit.device, &append, body, now.wall);
         let whole = match append.what {
             What::Message { whole, .. } => whole,
@@ -247,7 +251,7 @@ impl<T> Owner<T> {
             let (marks, row) = active.room.mark(submit.actor, marks);
             if let Some(row) = row {
                 active.rows.push(row);
-                active.hold(Held::Marked(submit.actor));
+                active.hold(Held::Marked(submit.actor, marks));
             }
             Answer::Marks(marks)
         });
@@ -375,7 +379,7 @@ fn storage_full(effect: Effect) -> Refusal {
 fn too_fast(wait: Duration) -> Refusal {
     Refusal::new(
         Reason::RateLimited,
-        "you send faster than this room allows; slow down",
+        "you write to this room faster than it allows; slow down",
     )
     .with_retry_after(wait)
 }

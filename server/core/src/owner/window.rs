@@ -186,7 +186,7 @@ impl<T> Owner<T> {
         };
         active.readings -= 1;
         match fetched {
-            None => return self.give_up(reading, "the log could not be read; try again"),
+            None => return self.give_up(reading, "the log could not be read; try again", now),
             Some(Fetched::Entries(rows)) => {
                 for entry in active.room.lineage().filter(rows) {
                     reading.fetched.entries.insert(entry.seq, Arc::new(entry));
@@ -204,7 +204,7 @@ impl<T> Owner<T> {
 
     fn advance(&mut self, reading: Reading<T>, now: Now) {
         let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) else {
-            return self.give_up(reading, "the room is not in memory; try again");
+            return self.give_up(reading, "the room is not in memory; try again", now);
         };
         active.used = now.instant;
         let missing = match &reading.purpose {
@@ -219,7 +219,7 @@ impl<T> Owner<T> {
             // Seqs are dense, so what is missing after it was read is lost: never pass over it.
             let halt = format!("room {} has a hole in its log: {fetch:?}", reading.room);
             self.outputs.push_back(Output::Halt(halt));
-            return self.give_up(reading, "the log is damaged");
+            return self.give_up(reading, "the log is damaged", now);
         }
         reading.asked = Some(fetch);
         if let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) {
@@ -232,12 +232,12 @@ impl<T> Owner<T> {
         self.reading.insert(no, reading);
     }
 
-    fn give_up(&mut self, reading: Reading<T>, why: &'static str) {
+    fn give_up(&mut self, reading: Reading<T>, why: &'static str, now: Now) {
         let refusal = Refusal::new(Reason::Internal, why);
         match reading.purpose {
             Purpose::Query(token, ..) => self.outputs.push_back(Output::View(token, Err(refusal))),
             Purpose::Attach(attach) => self.attach_failed(&attach),
-            Purpose::Lookup(lookup) => self.lookup_failed(*lookup, refusal),
+            Purpose::Lookup(lookup) => self.lookup_failed(*lookup, refusal, now),
         }
     }
 }

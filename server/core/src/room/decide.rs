@@ -79,7 +79,7 @@ impl Room {
                 };
                 Ok(Decision::Append(Body::Message(message)))
             }
-            What::Invite(users) => self.decide_invite(users, limits),
+            What::Invite { users, barred } => self.decide_invite(users, barred, limits),
             What::Leave => self.decide_leave(actor, role),
             What::Remove(user) => self.decide_remove(actor, role, *user),
             What::Update { title } => self.decide_update(role, title.as_ref()),
@@ -104,7 +104,7 @@ impl Room {
             (What::Create { settings, .. }, Body::Created { kind, title, .. }) => {
                 settings.kind == *kind && settings.title == *title
             }
-            (What::Invite(users), Body::Membership(changes)) => changes
+            (What::Invite { users, .. }, Body::Membership(changes)) => changes
                 .iter()
                 .all(|c| matches!(c.kind, ChangeKind::Joined(_)) && users.contains(&c.user)),
             (What::Leave, Body::Membership(_)) => has(actor, |kind| kind == ChangeKind::Left),
@@ -137,7 +137,7 @@ impl Room {
     /// The actor's role, or the refusal of those who are no members. A refusal here was looked up:
     /// nothing exists under the command's id.
     pub fn role_of(&self, actor: UserId) -> Result<Role, Refusal> {
-        match self.members.get(actor) {
+        match self.assigned.members.get(actor) {
             Some(row) if row.left.is_none() => Ok(row.role),
             Some(_) => Err(not_a_member()),
             None => Err(room_not_found()),
@@ -181,11 +181,16 @@ impl Room {
         }
     }
 
-    fn decide_invite(&self, users: &[UserId], limits: &Limits) -> Result<Decision, Refusal> {
+    fn decide_invite(
+        &self,
+        users: &[UserId],
+        barred: &[UserId],
+        limits: &Limits,
+    ) -> Result<Decision, Refusal> {
         self.group_only()?;
         let mut changes: Vec<MemberChange> = Vec::with_capacity(users.len());
-        for user in users {
-            let known = self.members.present(*user).is_some();
+        for user in users.iter().filter(|user| !barred.contains(user)) {
+            let known = self.assigned.members.present(*user).is_some();
             if !known && !changes.iter().any(|change| change.user == *user) {
                 changes.push(MemberChange {
                     user: *user,
@@ -196,7 +201,7 @@ impl Room {
         if changes.is_empty() {
             return Ok(Decision::Unchanged);
         }
-        if (self.members.count() + changes.len()) as u64 > limits.room_members_max {
+        if (self.assigned.members.count() + changes.len()) as u64 > limits.room_members_max {
             let message = format!("a room has at most {} members", limits.room_members_max);
             return Err(Refusal::new(Reason::RoomFull, message));
         }
@@ -210,7 +215,7 @@ impl Room {
             kind: ChangeKind::Left,
         }];
         if role == Role::Owner
-            && let Some(heir) = self.members.longest_standing_but(actor)
+            && let Some(heir) = self.assigned.members.longest_standing_but(actor)
         {
             changes.push(MemberChange {
                 user: heir,
@@ -226,7 +231,7 @@ impl Room {
         if user == actor {
             return Err(Refusal::field("user_id", "is yourself; use LeaveRoom"));
         }
-        if self.members.present(user).is_none() {
+        if self.assigned.members.present(user).is_none() {
             return Err(Refusal::new(
                 Reason::UserNotFound,
                 "that user is no member of the room",
@@ -242,15 +247,17 @@ impl Room {
         self.group_only()?;
         owner_only(role)?;
         match title {
-            Some(title) if *title != self.settings.title => Ok(Decision::Append(Body::Updated {
-                title: Some(title.clone()),
-            })),
+            Some(title) if *title != self.assigned.settings.title => {
+                Ok(Decision::Append(Body::Updated {
+                    title: Some(title.clone()),
+                }))
+            }
             _ => Ok(Decision::Unchanged),
         }
     }
 
     fn group_only(&self) -> Result<(), Refusal> {
-        match self.settings.kind {
+        match self.assigned.settings.kind {
             RoomKind::Group => Ok(()),
             RoomKind::Direct => Err(Refusal::new(
                 Reason::DirectRoom,

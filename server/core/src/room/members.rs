@@ -73,7 +73,7 @@ impl Members {
     /// A member's marks in force: what was stored, what sending implies, and for the read mark the
     /// entry with which the membership began.
     pub fn marks(&self, user: UserId) -> Marks {
-        let stored = self.marks.get(&user).copied().unwrap_or_default();
+        let stored = self.stored_marks(user);
         let Some(row) = self.rows.get(&user) else {
             return stored;
         };
@@ -82,6 +82,11 @@ impl Members {
             read,
             delivered: stored.delivered.max(read),
         }
+    }
+
+    /// What was stored, without what else moves marks.
+    pub(super) fn stored_marks(&self, user: UserId) -> Marks {
+        self.marks.get(&user).copied().unwrap_or_default()
     }
 
     /// Raises the stored marks. Returns them if they moved.

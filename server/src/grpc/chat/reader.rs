@@ -83,8 +83,7 @@ fn said(services: &Services, caller: Caller, frame: Option<Frame>) -> Result<Sai
         Some(Frame::MarkDelivered(mark)) => requests::mark_delivered(caller, mark)?,
         Some(Frame::SendTyping(typing)) => requests::typing(caller, typing)?,
     };
-    services.admit(&submit)?;
-    Ok(Said::Submit(submit))
+    Ok(Said::Submit(services.counted(submit)))
 }
 
 /// A newer access token of the same device.
