@@ -8,6 +8,7 @@ mod calls;
 pub mod chat;
 pub mod codec;
 mod convert;
+mod event;
 pub mod health;
 mod hello;
 mod intake;

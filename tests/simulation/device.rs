@@ -307,7 +307,7 @@ impl Device {
             Frame::Account { revision, rows } => self.account(*revision, rows, facts),
             Frame::RoomSync(sync) => self.sync(sync, facts),
             Frame::CaughtUp => self.caught_up = true,
-            Frame::Event { room, entry } => {
+            Frame::Event { room, entry, .. } => {
                 let cursor = self.cursor(*room);
                 if entry.seq > cursor.next() {
                     let seq = entry.seq;

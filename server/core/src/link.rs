@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     entry::{Entry, Role, RoomKind},
+    frame::Shared,
     ids::{EdgeId, RoomId, Seq, SessionId, UserId},
     refusal::Reason,
     rows::Marks,
@@ -37,6 +38,8 @@ pub enum ToEdge {
         room: RoomId,
         /// The entry, shared by all who get it.
         entry: Arc<Entry>,
+        /// Its bytes as an event, likewise.
+        shared: Shared,
     },
     /// The answer to an attach. Entries of the room that follow it on this link are later ones.
     Synced {

@@ -28,13 +28,21 @@ pub(super) fn duration(wait: Duration) -> prost_types::Duration {
 
 pub(super) fn entry(room: RoomId, entry: &Entry) -> v1::Entry {
     v1::Entry {
+        body: Some(body(&entry.body)),
+        ..header(room, entry)
+    }
+}
+
+/// An entry without its body.
+pub(super) fn header(room: RoomId, entry: &Entry) -> v1::Entry {
+    v1::Entry {
         room_id: room.get(),
         seq: entry.seq.get(),
         create_time: Some(timestamp(entry.time)),
         actor_user_id: entry.actor.get(),
         actor_device_id: entry.device.map_or(0, |device| device.get()),
         client_message_id: entry.id.0.to_vec().into(),
-        body: Some(body(&entry.body)),
+        body: None,
     }
 }
 

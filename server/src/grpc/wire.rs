@@ -12,7 +12,7 @@ use magpie_core::{
 };
 use prost::Message;
 
-use super::{convert, status};
+use super::{convert, event, status};
 
 /// The contract's encoding of frames.
 #[derive(Clone, Debug)]
@@ -55,6 +55,7 @@ impl Contract {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a frame")]
     fn frame(&self, frame: &Frame) -> Wired {
         match frame {
             Frame::Welcome(welcome) => Wired::Welcome(self.welcome(welcome)),
@@ -64,7 +65,7 @@ impl Contract {
             }),
             Frame::RoomSync(sync) => Wired::RoomSync(convert::room_sync(sync)),
             Frame::CaughtUp => Wired::CaughtUp(v1::CaughtUp {}),
-            Frame::Event { room, entry } => Wired::Event(v1::Event {
+            Frame::Event { room, entry, .. } => Wired::Event(v1::Event {
                 entry: Some(convert::entry(*room, entry)),
             }),
             Frame::Typing { room, user } => Wired::Typing(v1::Typing {
@@ -95,13 +96,6 @@ impl Contract {
                     reconnect: advice.into(),
                 })
             }
-            answer => Self::answer(answer),
-        }
-    }
-
-    /// Frames that answer a frame of the client.
-    fn answer(frame: &Frame) -> Wired {
-        match frame {
             Frame::Error(refusal) => Wired::Error(status::to_error(refusal)),
             Frame::Sent { seq, time } => Wired::SendMessage(v1::SendMessageResponse {
                 seq: seq.get(),
@@ -121,7 +115,7 @@ impl Contract {
             Frame::Presences(presences) => Wired::GetPresence(v1::GetPresenceResponse {
                 presences: presences.iter().map(convert::presence).collect(),
             }),
-            _ => Wired::Done(v1::Done {}),
+            Frame::Done => Wired::Done(v1::Done {}),
         }
     }
 }
@@ -130,6 +124,17 @@ impl Wire for Contract {
     type Encoded = Bytes;
 
     fn encode(&self, request: u64, frame: &Frame) -> (Bytes, usize) {
+        if let Frame::Event {
+            room,
+            entry,
+            shared,
+        } = frame
+        {
+            // An event answers nobody, so that it is the same for all.
+            let bytes = shared.get_or_make(|| event::encode(*room, entry));
+            let length = bytes.len();
+            return (bytes, length);
+        }
         let frame = v1::ServerFrame {
             request_id: request,
             frame: Some(self.frame(frame)),

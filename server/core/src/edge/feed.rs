@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     entry::{ChangeKind, Entry},
-    frame::{Frame, Outlet, Wire},
+    frame::{Frame, Outlet, Shared, Wire},
     ids::{RoomId, Seq, SessionId, UserId},
     limits::millis,
     link::{AccountRoom, RoomSync, Synced, ToEdge},
@@ -25,7 +25,11 @@ const CATCH_UPS_MILLIS: u64 = 60_000;
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn owner(&mut self, message: ToEdge) {
         match message {
-            ToEdge::Entry { room, entry } => self.entry(room, entry),
+            ToEdge::Entry {
+                room,
+                entry,
+                shared,
+            } => self.entry(room, entry, shared),
             ToEdge::Synced {
                 session,
                 room,
@@ -53,7 +57,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     /// Hands an entry to all who follow the room: encoded once, shared by all.
-    fn entry(&mut self, room: RoomId, entry: Arc<Entry>) {
+    fn entry(&mut self, room: RoomId, entry: Arc<Entry>, shared: Shared) {
         let Some(followers) = self.rooms.get_mut(&room) else {
             return self.outputs.push_back(Output::Detach(room));
         };
@@ -64,6 +68,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let frame = Frame::Event {
             room,
             entry: entry.clone(),
+            shared,
         };
         let (encoded, bytes) = self.wire.encode(0, &frame);
         let (sessions, delivered) = (&mut self.sessions, &mut self.delivered);

@@ -7,6 +7,7 @@ use super::{Head, Output, Owner, RoomListChange, State, WriteNo, pipeline::Held}
 use crate::{
     command::Answer,
     entry::Entry,
+    frame::Shared,
     ids::{RoomId, Seq, UserId},
     link::ToEdge,
     rows::{Marks, Row},
@@ -68,6 +69,7 @@ impl<T> Owner<T> {
             &ToEdge::Entry {
                 room,
                 entry: entry.clone(),
+                shared: Shared::default(),
             },
         );
         if !entry.body.changes().is_empty() {
