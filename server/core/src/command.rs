@@ -115,6 +115,24 @@ pub enum What {
     },
 }
 
+impl Append {
+    /// How much of a rate it takes: one for each 16 KiB of a message's text that is begun.
+    pub fn weight(&self) -> u64 {
+        const UNIT: usize = 16 << 10;
+        match &self.what {
+            What::Message {
+                whole: Some(whole), ..
+            } => whole.len().div_ceil(UNIT) as u64,
+            What::Message { .. }
+            | What::Create { .. }
+            | What::Invite { .. }
+            | What::Leave
+            | What::Remove(_)
+            | What::Update { .. } => 1,
+        }
+    }
+}
+
 /// What a room answers to a command that it granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

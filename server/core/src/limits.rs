@@ -74,6 +74,9 @@ limits! {
         marks_delay_millis: u64 = 1_000, "ms";
         /// Entries of a page and of a RoomSync.
         page_entries_max: u64 = 200, "entries";
+        /// Entries that a page of messages looks at, in each direction: where few of them are messages,
+        /// it ends early.
+        page_scan_max: u64 = 4_096, "entries";
         /// Bytes of a page and of a RoomSync; at least one entry is given.
         page_bytes_max: u64 = 64 << 10, "bytes";
         /// Entries that a member may append to a room at once: messages, and changes of the room.

@@ -24,12 +24,14 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Takes one token, or says how long until there is one.
-    pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let cost = 60_000_000 / rate.per_minute.max(1);
+    /// Takes so many tokens, or says how long until there are as many. What would take more than the
+    /// burst takes all of it.
+    pub fn take(&mut self, rate: Rate, tokens: u64, now: Instant) -> Result<(), Duration> {
+        let (one, burst) = (60_000_000 / rate.per_minute.max(1), rate.burst.max(1));
         let now = now.0.saturating_mul(1_000);
+        let cost = one.saturating_mul(tokens.min(burst));
         let full_at = self.full_at_micros.max(now).saturating_add(cost);
-        let allowed = now.saturating_add(cost.saturating_mul(rate.burst.max(1)));
+        let allowed = now.saturating_add(one.saturating_mul(burst));
         if full_at > allowed {
             return Err(Duration::from_micros(full_at - allowed));
         }
@@ -68,8 +70,13 @@ impl<K: Ord + Clone> Limiter<K> {
 
     /// Takes one token of a key, or says how long until there is one.
     pub fn take(&mut self, key: &K, now: Instant) -> Result<(), Duration> {
+        self.take_many(key, 1, now)
+    }
+
+    /// Takes so many tokens of a key: see [`Bucket::take`].
+    pub fn take_many(&mut self, key: &K, tokens: u64, now: Instant) -> Result<(), Duration> {
         if let Some(bucket) = self.buckets.get_mut(key) {
-            return bucket.take(self.rate, now);
+            return bucket.take(self.rate, tokens, now);
         }
         if self.buckets.len() >= self.keys_max {
             let due = |swept| now.since(swept) >= SWEEP_INTERVAL;
@@ -82,7 +89,7 @@ impl<K: Ord + Clone> Limiter<K> {
             }
         }
         let mut bucket = Bucket::default();
-        bucket.take(self.rate, now)?;
+        bucket.take(self.rate, tokens, now)?;
         self.buckets.insert(key.clone(), bucket);
         Ok(())
     }
@@ -104,11 +111,25 @@ mod tests {
         let mut bucket = Bucket::default();
         let start = Instant(1_000);
         for _ in 0..3 {
-            assert_eq!(bucket.take(RATE, start), Ok(()));
+            assert_eq!(bucket.take(RATE, 1, start), Ok(()));
         }
-        let wait = bucket.take(RATE, start).expect_err("the burst is spent");
+        let wait = bucket.take(RATE, 1, start).expect_err("the burst is spent");
         assert_eq!(wait, Duration::from_secs(1));
-        assert_eq!(bucket.take(RATE, start + wait), Ok(()));
+        assert_eq!(bucket.take(RATE, 1, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn much_takes_many_tokens_but_no_more_than_a_burst() {
+        let (mut bucket, start) = (Bucket::default(), Instant(1_000));
+        assert_eq!(bucket.take(RATE, 2, start), Ok(()));
+        assert_eq!(
+            bucket.take(RATE, 2, start),
+            Err(Duration::from_secs(1)),
+            "one is left, and one is missing"
+        );
+        let full = start + Duration::from_secs(10);
+        assert_eq!(bucket.take(RATE, 1_000, full), Ok(()));
+        assert!(bucket.take(RATE, 1, full).is_err());
     }
 
     #[test]
@@ -126,7 +147,7 @@ mod tests {
             let (mut bucket, mut now, mut taken) = (Bucket::default(), Instant(0), 0_u64);
             for step in steps {
                 now = now + Duration::from_millis(step);
-                taken += u64::from(bucket.take(RATE, now).is_ok());
+                taken += u64::from(bucket.take(RATE, 1, now).is_ok());
                 prop_assert!(taken <= RATE.burst + now.0 * RATE.per_minute / 60_000);
             }
         }

@@ -7,7 +7,7 @@ use magpie_core::{
     entry::{Role, RoomKind},
     ids::{MessageId, RoomId, Seq, UserId},
     owner::{Query, View},
-    refusal::{Effect, Reason, Refusal},
+    refusal::{Reason, Refusal},
     rows::Settings,
     time::Timestamp,
 };
@@ -37,7 +37,6 @@ impl api::RoomService for Services {
         let create = request.into_inner();
         let id = requests::message_id(&create.client_message_id).map_err(misunderstood)?;
         let title = validate::title("title", &create.title).map_err(misunderstood)?;
-        check_room_count(self, caller.user).await?;
         let room = claim(self, |proposed, now| {
             self.accounts
                 .create_room(caller.user, id, title.clone(), proposed, now)
@@ -102,7 +101,7 @@ impl api::RoomService for Services {
         let rows = self.accounts.rooms(caller.user, after, count).await;
         let rows = rows.map_err(store_refusal).map_err(refused)?;
         let ids: Vec<_> = rows.iter().map(|row| row.room).collect();
-        let (rooms, listed) = summaries(self, caller, ids).await;
+        let (rooms, listed) = summaries(self, caller, ids).await?;
         let whole = listed == rows.len() && rows.len() < count;
         let last = rows[..listed].last().filter(|_| !whole);
         let next = last.map(|row| row.joined_revision.get().to_string());
@@ -218,28 +217,44 @@ async fn summary(
 }
 
 /// The summaries of the first of these rooms, as many as a page holds and at least one; and how many
-/// rooms that covers.
+/// rooms that covers. Refused where one of them cannot be had: a list must not look whole without it.
 async fn summaries(
     services: &Services,
     caller: Caller,
     rooms: Vec<RoomId>,
-) -> (Vec<v1::RoomSummary>, usize) {
+) -> Result<(Vec<v1::RoomSummary>, usize), Status> {
     let bytes_max = usize::try_from(services.limits.page_bytes_max).unwrap_or(usize::MAX);
-    let summaries = rooms
-        .into_iter()
-        .map(|room| summary(services, caller, room));
+    let summaries = rooms.into_iter().map(|room| listed(services, caller, room));
     let mut summaries = stream::iter(summaries).buffered(SUMMARIES_AT_ONCE);
     let (mut page, mut bytes, mut covered) = (Vec::new(), 0, 0);
     while let Some(summary) = summaries.next().await {
+        let summary = summary?;
         bytes += summary.as_ref().map_or(0, Message::encoded_len);
         if bytes > bytes_max && !page.is_empty() {
             break;
         }
         covered += 1;
-        // A room that the caller has just left may still be in the list: it is passed over.
         page.extend(summary);
     }
-    (page, covered)
+    Ok((page, covered))
+}
+
+/// A room of the caller's list. None: it is gone from the list since.
+async fn listed(
+    services: &Services,
+    caller: Caller,
+    room: RoomId,
+) -> Result<Option<v1::RoomSummary>, Status> {
+    let view = services
+        .router
+        .query(room, caller.user, Query::Summary)
+        .await;
+    match view {
+        Ok(View::Summary(summary)) => Ok(summary.role.map(|_| convert::summary(&summary))),
+        Ok(_) => Err(unfitting()),
+        Err(refusal) if refusal.reason == Reason::RoomNotFound => Ok(None),
+        Err(refusal) => Err(refused(refusal)),
+    }
 }
 
 /// Finds the id of a room that is made once.
@@ -287,6 +302,8 @@ async fn make(
     {
         return Ok(());
     }
+    // After the claim, so that a retry of what was done is answered as before.
+    check_room_counts(services, caller.user, &members).await?;
     let what = What::Create { settings, members };
     let command = Command::Append(Append {
         id,
@@ -309,16 +326,26 @@ async fn make(
     }
 }
 
-async fn check_room_count(services: &Services, user: UserId) -> Result<(), Status> {
-    let counts = services.accounts.room_counts(vec![user]).await;
+/// Whether all first members of a room may be in one more.
+async fn check_room_counts(
+    services: &Services,
+    caller: UserId,
+    members: &[(UserId, Role)],
+) -> Result<(), Status> {
+    let users = members.iter().map(|(user, _)| *user).collect();
+    let counts = services.accounts.room_counts(users).await;
     let counts = counts.map_err(store_refusal).map_err(refused)?;
     let max = services.limits.account_rooms_max;
-    if counts.iter().any(|(_, count)| *count as u64 >= max) {
-        let why = format!("you are in {max} rooms, as many as one may be; leave one first");
-        let refusal = Refusal::new(Reason::TooManyRooms, why);
-        return Err(refused(refusal.with_effect(Effect::AttemptNone)));
-    }
-    Ok(())
+    let full = counts.iter().find(|(_, count)| *count as u64 >= max);
+    let Some((user, _)) = full else {
+        return Ok(());
+    };
+    let why = if *user == caller {
+        format!("you are in {max} rooms, as many as one may be; leave one first")
+    } else {
+        format!("the other person is in {max} rooms, as many as one may be")
+    };
+    Err(refused(Refusal::new(Reason::TooManyRooms, why)))
 }
 
 /// The other person of a direct room.

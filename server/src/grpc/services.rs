@@ -113,9 +113,9 @@ impl Inner {
     /// Counts a command that appends an entry. Who appends more than one may over all rooms is refused
     /// by the room's owner, unless the command is a retry.
     pub(super) fn counted(&self, mut submit: Submit) -> Submit {
-        if let Command::Append(_) = &submit.command {
+        if let Command::Append(append) = &submit.command {
             let why = "you send faster than you may; slow down";
-            let taken = self.take(&self.writers, submit.actor, why);
+            let taken = self.take(&self.writers, submit.actor, append.weight(), why);
             submit.unless_retry = taken.err().map(Box::new);
         }
         submit
@@ -126,7 +126,7 @@ impl Inner {
         if let Command::Mark(_) | Command::Typing = &submit.command {
             // On a stream these are counted by the session.
             let why = "too many marks and signs of typing; slow down";
-            let taken = self.take(&self.signs, submit.actor, why);
+            let taken = self.take(&self.signs, submit.actor, 1, why);
             taken.map_err(refused)?;
         }
         let submit = self.counted(submit);
@@ -137,11 +137,12 @@ impl Inner {
         &self,
         limiter: &Mutex<Limiter<UserId>>,
         user: UserId,
+        tokens: u64,
         why: &'static str,
     ) -> Result<(), Refusal> {
         let now = self.clock.now().instant;
         let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        limiter.take(&user, now).map_err(|wait| {
+        limiter.take_many(&user, tokens, now).map_err(|wait| {
             Refusal::new(Reason::RateLimited, why)
                 .with_effect(Effect::AttemptNone)
                 .with_retry_after(wait)

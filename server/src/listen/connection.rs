@@ -85,8 +85,7 @@ impl Server {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let patience = millis(self.limits.tcp_user_timeout_millis);
-        if let Err(error) = socket::tune(&stream, patience) {
+        if let Err(error) = socket::tune(&stream, &self.limits) {
             tracing::debug!(%error, %peer, "the connection ended before its start");
             return;
         }

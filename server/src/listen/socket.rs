@@ -2,10 +2,11 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Error;
+use crate::limits::Limits;
 
 /// Takes a port, with room for a storm of reconnects in its queue: the usual 128 refuse most of
 /// 2,000 clients that come at once.
@@ -30,9 +31,19 @@ pub(super) fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, Err
     })
 }
 
+/// Probes of a silent peer, after which it is gone.
+const PROBES: u32 = 2;
+
 /// Frames are small and must not wait for each other; and bytes that a dead peer never
-/// acknowledges must not keep its connection, which keepalive alone would allow.
-pub(super) fn tune(stream: &TcpStream, unacknowledged_max: Duration) -> io::Result<()> {
+/// acknowledges must not keep its connection, which keepalive alone would allow. Keepalive is for
+/// HTTP/1.1, which has no PING: a browser that listens and is gone is noticed as late as others.
+pub(super) fn tune(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged_max))
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_millis(limits.ping_interval_millis))
+        .with_interval(Duration::from_millis(limits.ping_timeout_millis) / PROBES)
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(limits.tcp_user_timeout_millis)))
 }

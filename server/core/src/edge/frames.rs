@@ -102,11 +102,13 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                     burst: per_minute,
                     per_minute,
                 };
-                open.control_rate.take(rate, now.instant).map_err(|wait| {
-                    Refusal::new(Reason::RateLimited, "too many frames; slow down")
-                        .with_effect(Effect::AttemptNone)
-                        .with_retry_after(wait)
-                })?;
+                open.control_rate
+                    .take(rate, 1, now.instant)
+                    .map_err(|wait| {
+                        Refusal::new(Reason::RateLimited, "too many frames; slow down")
+                            .with_effect(Effect::AttemptNone)
+                            .with_retry_after(wait)
+                    })?;
             }
         }
         if closing {

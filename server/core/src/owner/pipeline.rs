@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use super::WriteNo;
 use crate::{
     command::{Answer, Submit},
@@ -31,7 +33,7 @@ pub(super) struct Active<T> {
     /// The last certified write.
     certified: WriteNo,
     /// Entries that are not certified, oldest first.
-    pub(super) pending: VecDeque<(WriteNo, Arc<Entry>)>,
+    pub(super) pending: VecDeque<Pending>,
     /// What leaves once a write is certified, in order.
     held: VecDeque<(WriteNo, Held<T>)>,
     /// Commands that wait for their turn.
@@ -53,6 +55,16 @@ pub(super) struct Active<T> {
     pub(super) readings: usize,
     /// The last use.
     pub(super) used: Instant,
+}
+
+/// An entry that is not certified.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The write that holds it.
+    pub(super) write: WriteNo,
+    pub(super) entry: Arc<Entry>,
+    /// The whole body of a long message.
+    pub(super) whole: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -189,8 +201,8 @@ impl<T> Active<T> {
     pub(super) fn next_certified(&mut self) -> Option<Arc<Entry>> {
         let certified = self.certified;
         self.pending
-            .pop_front_if(|(no, _)| *no <= certified)
-            .map(|(_, entry)| entry)
+            .pop_front_if(|pending| pending.write <= certified)
+            .map(|pending| pending.entry)
     }
 
     /// The next thing that may leave.

@@ -243,8 +243,11 @@ fn messages(
     } else {
         limits.page_bytes_max
     };
+    // Where few entries are messages a page ends early, and its interval says where.
+    let lowest = middle.minus(limits.page_scan_max);
+    let highest = middle.plus(limits.page_scan_max).min(visible);
     let (mut page, mut after, mut bytes) = (Vec::new(), middle, 0);
-    while after > Seq::ZERO && (page.len() as u64) < down {
+    while after > lowest && (page.len() as u64) < down {
         let entry = window.backward(after)?;
         if let Body::Message(_) = entry.body {
             bytes += entry.cost() as u64;
@@ -257,7 +260,7 @@ fn messages(
     }
     page.reverse();
     let (mut through, mut bytes, mut found) = (middle, 0, 0);
-    while through < visible && found < up {
+    while through < highest && found < up {
         let entry = window.forward(through.next())?;
         if let Body::Message(_) = entry.body {
             bytes += entry.cost() as u64;

@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     Output, Owner, State, Waiting, WriteNo, WriteOutcome,
-    pipeline::{Active, Held},
+    pipeline::{Active, Held, Pending},
     window::{Fetch, Purpose, Reading, Window},
 };
 use crate::{
@@ -215,19 +215,27 @@ impl<T> Owner<T> {
             per_minute: self.limits.room_sends_per_minute,
         };
         let bucket = active.rates.entry(submit.actor).or_default();
-        bucket.take(rate, now.instant).map_err(too_fast)?;
+        bucket
+            .take(rate, append.weight(), now.instant)
+            .map_err(too_fast)?;
         let entry = Room::entry(submit.actor, submit.device, &append, body, now.wall);
         let whole = match append.what {
             What::Message { whole, .. } => whole,
             _ => None,
         };
-        let (entry, rows) = active.room.append(self.epoch, entry, whole, &self.limits);
+        let (entry, rows) = active
+            .room
+            .append(self.epoch, entry, whole.clone(), &self.limits);
         active.rows.extend(rows);
         active
             .rows
             .extend(self.slots.note(submit.room, now.instant));
         let answer = answer_of(&entry);
-        active.pending.push_back((active.current(), entry));
+        active.pending.push_back(Pending {
+            write: active.current(),
+            entry,
+            whole,
+        });
         Ok(answer)
     }
 
@@ -326,23 +334,28 @@ fn earlier<T>(
             }
         }
     };
-    let pending = active.pending.iter().find(|(_, entry)| entry.seq == seq);
+    let pending = active
+        .pending
+        .iter()
+        .find(|pending| pending.entry.seq == seq);
     let entry = match pending {
-        Some((_, entry)) => entry,
+        Some(pending) => &pending.entry,
         None => window.one(seq)?,
     };
     if !Room::matches(&append.what, submit.actor, entry) {
         return Ok(Earlier::Other);
     }
-    if let (
-        What::Message {
-            whole: Some(whole), ..
-        },
-        None,
-    ) = (&append.what, pending)
-        && window.body(seq)? != whole
+    if let What::Message {
+        whole: Some(whole), ..
+    } = &append.what
     {
-        return Ok(Earlier::Other);
+        let same = match pending {
+            Some(pending) => pending.whole.as_ref() == Some(whole),
+            None => window.body(seq)? == whole,
+        };
+        if !same {
+            return Ok(Earlier::Other);
+        }
     }
     Ok(Earlier::Same(answer_of(entry)))
 }

@@ -98,14 +98,45 @@ impl Accounts {
         self.inner.rates.password_try(&handle, now.instant)?;
         let login = self.store().login(handle).await.map_err(store_refusal)?;
         let (user, hash) = login.map(|login| (login.user, login.password_hash)).unzip();
-        let right = self.inner.hasher.verify(wish.password, hash).await?;
+        let right = self
+            .inner
+            .hasher
+            .verify(wish.password, hash.clone())
+            .await?;
         let user = user.filter(|_| right).ok_or_else(wrong_credentials)?;
         if user.disabled {
             return Err(user_disabled());
         }
         let accounts = self.clone();
-        Self::to_the_end(async move { accounts.add_device(user.id, device_name, now.wall).await })
-            .await
+        Self::to_the_end(async move {
+            let added = accounts.add_device(user.id, device_name, now.wall).await?;
+            accounts.check_unchanged(user.id, hash, &added.0).await?;
+            Ok(added)
+        })
+        .await
+    }
+
+    /// Ends a new device again if the password was changed while its log-in was under way: it was let
+    /// in by the old one, after the change had ended all others.
+    async fn check_unchanged(
+        &self,
+        user: UserId,
+        verified: Option<SecretString>,
+        credentials: &Credentials,
+    ) -> Result<(), Refusal> {
+        let present = self.store().password_hash(user).await;
+        let present = present.map_err(store_refusal)?;
+        let exposed =
+            |hash: &Option<SecretString>| hash.as_ref().map(|h| h.expose_secret().to_owned());
+        if exposed(&present) == exposed(&verified) {
+            return Ok(());
+        }
+        let now = self.now().wall;
+        let device = credentials.device;
+        let revoked = self.store().revoke_device(user, device, now).await;
+        revoked.map_err(store_refusal)?;
+        self.inner.revocations.add([device], now);
+        Err(wrong_credentials())
     }
 
     async fn add_device(
