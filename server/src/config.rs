@@ -16,7 +16,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
 pub use self::{
     limits::{Limit, Limits, Profile},
     settings::{Action, MetricsAddress, Settings, SignUp, User},
-    value::Span,
+    value::{Size, Span},
 };
 
 /// What the program was asked to do, and all settings in force.

@@ -81,6 +81,10 @@ impl Limits {
         if value == 0 {
             return Err(format!("limits.{name}: at least 1"));
         }
+        let max = max(name);
+        if value > max {
+            return Err(format!("limits.{name}: at most {max}"));
+        }
         if !self.set_any(name, value) {
             return Err(format!("there is no limit \"{name}\""));
         }
@@ -105,6 +109,17 @@ impl Limits {
                 }
             }
         }
+    }
+}
+
+/// How high a limit may be set: more would not mean more, or could not be counted.
+fn max(name: &str) -> u64 {
+    match name {
+        // HTTP/2 knows no larger window.
+        "stream_window_bytes" | "connection_window_bytes" => (1 << 31) - 1,
+        // Of the memory of the machine, which none has so much of.
+        "owner_tail_bytes_max" => 1 << 50,
+        _ => u64::from(u32::MAX),
     }
 }
 
@@ -159,5 +174,16 @@ mod tests {
                 .expect_err("refused")
                 .contains("room_members")
         );
+    }
+
+    #[test]
+    fn limit_that_cannot_be_counted_is_refused_by_name() {
+        for (limit, _) in Limits::default().all() {
+            let name = limit.0;
+            let refused = Limits::default().set(name, u64::MAX).expect_err("refused");
+            assert!(refused.contains(name), "{refused}");
+            Limits::default().set(name, max(name)).expect("the highest");
+        }
+        assert_eq!(max("stream_window_bytes"), 0x7fff_ffff);
     }
 }

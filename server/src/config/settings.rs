@@ -10,10 +10,11 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use magpie_discovery::Address;
+use magpie_store::log::limits;
 
 use super::{
     limits::{Limit, Profile},
-    value::Span,
+    value::{Size, Span},
 };
 use crate::telemetry::Format;
 
@@ -35,6 +36,18 @@ pub struct Settings {
     /// Where everything is kept [default: magpie-server in the user's data directory]
     #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// Free space of the disk below which nothing is written and messages are refused; at least
+    /// 192MiB
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "MAGPIE_FREE_SPACE_MIN",
+        default_value = "1GiB",
+        value_parser = free_space
+    )]
+    pub free_space_min: Size,
 
     /// Address and port for clients: gRPC, gRPC-Web and /healthz
     #[arg(
@@ -246,4 +259,14 @@ impl FromStr for MetricsAddress {
         })?;
         Ok(Self(Some(address)))
     }
+}
+
+/// The log store needs room for its memtables, whatever an operator is ready to risk.
+fn free_space(text: &str) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    let least = limits::MEMTABLES_FREE_MIN * limits::MEMTABLE_BYTES;
+    if size.0 < least {
+        return Err(format!("at least {}MiB", least >> 20));
+    }
+    Ok(size)
 }

@@ -121,7 +121,11 @@ impl Parts {
 
 async fn open_log(context: &Context) -> Result<Arc<Embedded>, StartError> {
     let path = context.config.data_dir.join(LOG_DIR);
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, Options::default()));
+    let options = Options {
+        free_bytes_min: context.config.settings.free_space_min.0,
+        ..Options::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, options));
     match opened.await {
         Ok(opened) => Ok(Arc::new(opened?)),
         Err(error) => Err(StartError::Part {
