@@ -28,8 +28,22 @@ struct Stages {
     /// Sessions that have not ended.
     sessions: TaskTracker,
     /// Why the node cannot go on, where it was not told to leave.
-    failure: OnceLock<String>,
+    failure: OnceLock<Failure>,
     failed: CancellationToken,
+}
+
+/// Why a node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// What was written may not be on the disk: only a new start knows.
+    #[error("{0}")]
+    Disk(String),
+    /// What was stored makes no sense.
+    #[error("{0}; keep a copy of the data directory and see docs/storage.md")]
+    Damage(String),
+    /// The program is at fault.
+    #[error("{0}; this is a fault of the program: start the node again, and report it")]
+    Fault(String),
 }
 
 impl Drain {
@@ -85,16 +99,22 @@ impl Drain {
 
     /// Says that the node cannot go on (such as a failed fsync) and must exit, nothing more being
     /// answered. The first word counts.
-    pub fn fail(&self, why: impl Into<String>) {
-        if self.0.failure.set(why.into()).is_ok() {
+    pub fn fail(&self, why: Failure) {
+        if self.0.failure.set(why).is_ok() {
             self.0.failed.cancel();
         }
     }
 
+    /// Why the node cannot go on, if it cannot.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.failure.get().cloned()
+    }
+
     /// Resolves with the reason once the node cannot go on.
-    pub async fn failed(&self) -> String {
+    pub async fn failed(&self) -> Failure {
         self.0.failed.cancelled().await;
-        self.0.failure.get().cloned().unwrap_or_default()
+        let failure = self.0.failure.get().cloned();
+        failure.expect("the failure is set before this is told")
     }
 
     /// Begins to leave. Does nothing the second time.
@@ -143,8 +163,9 @@ mod tests {
     #[tokio::test]
     async fn first_failure_is_the_one_reported() {
         let drain = Drain::new(Duration::ZERO);
-        drain.fail("fdatasync failed");
-        drain.fail("and then more");
-        assert_eq!(drain.failed().await, "fdatasync failed");
+        let first = Failure::Disk("fdatasync failed".to_owned());
+        drain.fail(first.clone());
+        drain.fail(Failure::Fault("and then more".to_owned()));
+        assert_eq!(drain.failed().await, first);
     }
 }

@@ -8,6 +8,13 @@ pub const CODEC_BUFFER_BYTES: usize = 512;
 /// How much of a stream's ready frames is joined into one write. Bytes.
 pub const CODEC_YIELD_BYTES: usize = 16 * 1024;
 
+/// Owners and edges of one node, each a task. More than a few share no more work.
+pub(crate) const TASKS_MAX: usize = 8;
+/// Messages that an owner or edge takes at a time: what they write becomes one write a room.
+pub(crate) const BATCH_MAX: usize = 1_024;
+/// How often owners and edges are told that time has passed.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
 magpie_core::limits! {
     /// What connections may take.
     Limits {

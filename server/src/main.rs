@@ -78,7 +78,12 @@ async fn serve(config: Config) -> ExitCode {
         Err(error) => return fail(&error, exit::SOFTWARE),
     };
     let data_dir = config.data_dir.clone();
-    let node = match Node::start(config).await {
+    let started = tokio::select! {
+        started = Node::start(config) => started,
+        // Nobody was served yet, so there is nothing to finish.
+        () = any(&mut terminate, &mut interrupt) => return ExitCode::SUCCESS,
+    };
+    let node = match started {
         Ok(node) => node,
         Err(error) => return fail_with_sources(&error, error.exit_code()),
     };
@@ -96,7 +101,7 @@ async fn serve(config: Config) -> ExitCode {
     });
     match node.wait().await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, exit::IO),
+        Err(error) => fail(&error, error.exit_code()),
     }
 }
 

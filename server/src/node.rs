@@ -5,18 +5,24 @@ mod engine;
 mod error;
 mod http;
 mod parts;
+mod supervise;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use magpie_store::log::embedded::new_generation;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 
-pub use self::error::{StartError, exit};
+pub use self::error::{Failed, StartError, exit};
 use self::parts::Parts;
+pub use crate::owner::TakeOverError;
 use crate::{
     clock::Clock,
     config::Config,
-    drain::Drain,
+    drain::{Drain, Failure},
     grpc::{self, health::Health},
     listen::{self, Listener},
     metrics::{Metrics, endpoint},
@@ -38,11 +44,6 @@ pub struct NodeHandle {
     drain: Drain,
     done: JoinHandle<Result<(), Failed>>,
 }
-
-/// The node could not go on.
-#[derive(Debug, thiserror::Error)]
-#[error("the node cannot go on: {0}")]
-pub struct Failed(String);
 
 /// What every part of a node is given.
 #[derive(Clone, Debug)]
@@ -125,7 +126,10 @@ impl NodeHandle {
     pub async fn wait(self) -> Result<(), Failed> {
         match self.done.await {
             Ok(done) => done,
-            Err(error) => Err(Failed(format!("its main task ended: {error}"))),
+            Err(error) => {
+                let why = format!("its main task ended: {error}");
+                Err(Failed(Failure::Fault(why)))
+            }
         }
     }
 }
@@ -181,19 +185,33 @@ async fn router(context: &Context, parts: &Parts) -> axum::Router {
 /// are told, then end, connections go away, and only then do those stop who store what came.
 async fn run(
     parts: Parts,
-    served: JoinHandle<()>,
+    mut served: JoinHandle<()>,
     drain: Drain,
     deadline: Duration,
 ) -> Result<(), Failed> {
-    let failure = tokio::select! {
-        () = drain.begun() => None,
-        why = drain.failed() => Some(why),
-    };
-    if let Some(why) = failure {
+    tokio::select! {
+        () = drain.begun() => {}
+        ended = &mut served => drain.fail(end_of_listener(ended)),
+        _ = drain.failed() => {}
+    }
+    if drain.failure().is_none() {
+        leave(served, &drain, deadline).await;
+    }
+    drain.cut_now();
+    // After a failure nothing is waited for: only a new start knows what is stored.
+    if drain.failure().is_none() {
+        parts.stop().await;
+    }
+    if let Some(why) = drain.failure() {
         tracing::error!(%why, "the node cannot go on");
-        drain.cut_now();
         return Err(Failed(why));
     }
+    tracing::info!("left");
+    Ok(())
+}
+
+/// Lets sessions and connections go. Ends early where the node fails meanwhile.
+async fn leave(served: JoinHandle<()>, drain: &Drain, deadline: Duration) {
     tracing::info!("leaving: clients are told to go elsewhere");
     let leave = async {
         tokio::select! {
@@ -205,13 +223,18 @@ async fn run(
             tracing::error!(%error, "the listener ended badly");
         }
     };
-    if timeout(deadline, leave).await.is_err() {
-        tracing::warn!("some connections did not end in time and are cut");
+    tokio::select! {
+        left = timeout(deadline, leave) => if left.is_err() {
+            tracing::warn!("some connections did not end in time and are cut");
+        },
+        _ = drain.failed() => {}
     }
-    drain.cut_now();
-    parts.stop().await;
-    tracing::info!("left");
-    Ok(())
+}
+
+/// What it means that nobody listens any more, although the node was not told to leave.
+fn end_of_listener(ended: Result<(), JoinError>) -> Failure {
+    let how = ended.map_or_else(|error| error.to_string(), |()| "ended".to_owned());
+    Failure::Fault(format!("the listener ended before the node did: {how}"))
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 //! users, and never waits for the store with its inbox unread.
 
 mod load;
+mod take_over;
 mod work;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use magpie_core::{
     command::Answer,
-    ids::{EdgeId, Epoch, UserId},
+    ids::{EdgeId, Epoch, RoomId, UserId},
     limits::Limits,
     link::{AccountRoom, ToEdge},
-    owner::{Input, Output, Owner, RoomListChange},
+    owner::{Input, Output, Owner, RoomListChange, WriteOutcome},
     refusal::{Reason, Refusal},
     time::Timestamp,
     users::{Input as UserInput, Output as UserOutput, Users},
@@ -23,18 +24,16 @@ use magpie_store::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use self::take_over::TakeOverError;
 use crate::{
     clock::Clock,
-    drain::Drain,
+    drain::{Drain, Failure},
     edge::ToWorker,
+    limits::{BATCH_MAX, TICK},
     metrics::Metrics,
     router::{Inbox, Origin, Router, ToOwner},
 };
 
-/// How often the machines are told that time has passed.
-const TICK: Duration = Duration::from_millis(250);
-/// Messages taken at a time: what they write becomes one write a room.
-const BATCH_MAX: usize = 1_024;
 /// The epoch of a data directory's first run.
 const FIRST: Epoch = Epoch(1);
 
@@ -53,6 +52,8 @@ pub(crate) struct Parts {
 /// What came back from a store.
 enum Done {
     Room(Input<Origin>),
+    /// A room could not be read.
+    NotLoaded(RoomId, StoreError),
     Effect(RoomListChange, Vec<(UserId, u64, AccountRoom)>),
     SeenRecorded,
     Nothing,
@@ -69,52 +70,11 @@ pub(crate) struct Task {
     recording: bool,
     /// Rooms and users as the gauges hold them.
     counted: (usize, usize),
+    /// The store refused the last write for want of space.
+    full: bool,
 }
 
 impl Task {
-    /// A task that takes over what the store holds of its partitions, and has finished what a
-    /// former owner left unfinished when this returns.
-    pub(crate) async fn start(
-        parts: Parts,
-        index: usize,
-        epoch: Epoch,
-    ) -> Result<Self, StoreError> {
-        let owner = Owner::new(epoch, parts.limits.clone());
-        let users = Users::new(
-            parts.limits.clone(),
-            epoch == FIRST,
-            parts.clock.now().instant,
-        );
-        let work = FuturesUnordered::new();
-        let mut task = Self {
-            parts,
-            owner,
-            users,
-            work,
-            seen: Vec::new(),
-            recording: false,
-            counted: (0, 0),
-        };
-        let all = magpie_core::ids::Partition::all();
-        let router = task.parts.router.clone();
-        for partition in all.filter(|partition| router.owner_of(*partition) == index) {
-            let hints = task.parts.log.hints(partition).await?;
-            let pending = task.parts.log.pending(partition).await?;
-            task.owner.inherit(partition, hints, pending);
-        }
-        task.perform();
-        while !task.owner.is_recovered() {
-            let now = task.parts.clock.now();
-            task.owner.handle(Input::Tick, now);
-            task.perform();
-            if let Ok(Some(done)) = tokio::time::timeout(TICK, task.work.next()).await {
-                task.done(done);
-            }
-            task.perform();
-        }
-        Ok(task)
-    }
-
     /// Runs until nobody can reach it any more.
     pub(crate) async fn run(mut self, mut inbox: Inbox<ToOwner>) {
         let mut messages = Vec::with_capacity(BATCH_MAX);
@@ -202,7 +162,14 @@ impl Task {
     fn done(&mut self, done: Done) {
         let now = self.parts.clock.now();
         match done {
-            Done::Room(input) => self.owner.handle(input, now),
+            Done::Room(input) => {
+                self.note_space(&input);
+                self.owner.handle(input, now);
+            }
+            Done::NotLoaded(room, error) => {
+                work::read_failed(&error);
+                self.owner.handle(Input::Loaded(room, None), now);
+            }
             Done::Effect(change, rows) => {
                 for (user, revision, row) in rows {
                     let rows = vec![row];
@@ -219,6 +186,26 @@ impl Task {
             Done::SeenRecorded => self.recording = false,
             Done::Nothing => {}
         }
+    }
+
+    /// Says once that writes are refused, and once that they are taken again.
+    fn note_space(&mut self, input: &Input<Origin>) {
+        let Input::Written(_, _, outcome) = input else {
+            return;
+        };
+        let full = match outcome {
+            WriteOutcome::Full => true,
+            WriteOutcome::Done => false,
+        };
+        if full && !self.full {
+            tracing::warn!(
+                "the disk has less free space than --free-space-min: nothing is written until \
+                 there is more; reading goes on"
+            );
+        } else if self.full && !full {
+            tracing::info!("the disk has free space again");
+        }
+        self.full = full;
     }
 
     /// Does what the machines want done.
@@ -286,7 +273,7 @@ impl Task {
                 let accounts = self.parts.accounts.clone();
                 self.work.push(work::effect(accounts, change).boxed());
             }
-            Output::Halt(why) => self.parts.drain.fail(why),
+            Output::Halt(why) => self.parts.drain.fail(Failure::Damage(why)),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use magpie_store::{account::sqlite, log::embedded};
+use magpie_store::{
+    account::sqlite,
+    log::{StoreError, embedded},
+};
 
-use crate::{admin, auth, listen};
+use crate::{admin, auth, drain::Failure, listen, owner};
 
 /// Exit codes of the process, after sysexits.h; docs/operations.md lists them.
 pub mod exit {
@@ -24,6 +27,18 @@ pub mod exit {
     pub const IN_USE: u8 = 75;
     /// Told to leave a second time.
     pub const INTERRUPTED: u8 = 130;
+}
+
+/// The node could not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the node cannot go on: {0}")]
+pub struct Failed(pub(super) Failure);
+
+impl Failed {
+    /// What the process should exit with.
+    pub fn exit_code(&self) -> u8 {
+        of_failure(&self.0)
+    }
 }
 
 /// Why a node could not start.
@@ -61,6 +76,9 @@ pub enum StartError {
     /// The signing keys cannot be read.
     #[error(transparent)]
     Keys(#[from] auth::KeyError),
+    /// What a former run left could not be taken over.
+    #[error("the rooms could not be taken over from the former run")]
+    TakeOver(#[from] owner::TakeOverError),
     /// The operators' socket cannot be made.
     #[error(transparent)]
     Admin(#[from] admin::ServeError),
@@ -95,9 +113,25 @@ impl StartError {
                 sqlite::OpenError::File { .. } => exit::CANNOT_CREATE,
             },
             Self::Keys(_) => exit::DATA,
+            Self::TakeOver(error) => match error {
+                owner::TakeOverError::Failed(failure) => of_failure(failure),
+                owner::TakeOverError::Read(StoreError::Damaged(_)) => exit::DATA,
+                owner::TakeOverError::Read(StoreError::Failed(_) | StoreError::Full { .. }) => {
+                    exit::IO
+                }
+            },
             Self::Admin(_) => exit::CANNOT_CREATE,
             Self::Part { exit_code, .. } => *exit_code,
         }
+    }
+}
+
+/// What the process should exit with when it cannot go on.
+fn of_failure(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Disk(_) => exit::IO,
+        Failure::Damage(_) => exit::DATA,
+        Failure::Fault(_) => exit::SOFTWARE,
     }
 }
 

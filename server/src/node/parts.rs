@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use magpie_store::{
     account::{AccountStore, sqlite::SqliteStore},
     log::embedded::{Embedded, Options},
@@ -12,6 +13,7 @@ use super::{Context, StartError, engine::Engine, exit};
 use crate::{
     admin::Socket,
     auth::Accounts,
+    drain::Failure,
     grpc::{
         Assembly,
         api::{
@@ -32,6 +34,7 @@ pub(super) const LOG_DIR: &str = "log";
 pub(super) struct Parts {
     context: Context,
     log: Arc<Embedded>,
+    store: Arc<SqliteStore>,
     accounts: Accounts,
     engine: Engine,
     admin: JoinHandle<()>,
@@ -42,16 +45,12 @@ impl Parts {
     pub(super) async fn start(context: &Context) -> Result<Self, StartError> {
         let directory = &context.config.data_dir;
         let log = open_log(context).await?;
-        let store: Arc<dyn AccountStore> = Arc::new(SqliteStore::open(directory).await?);
+        let store = Arc::new(SqliteStore::open(directory).await?);
         let limits = context.config.limits.accounts.clone();
         let accounts = Accounts::open(store.clone(), limits, context.clock.clone()).await?;
         let authenticator = accounts.authenticator();
-        let engine = Engine::start(context, &log, &store, authenticator).await;
-        let engine = engine.map_err(|error| StartError::Part {
-            what: "the rooms could not be taken over from the former run".to_owned(),
-            exit_code: exit::DATA,
-            source: Some(error.into()),
-        })?;
+        let shared: Arc<dyn AccountStore> = store.clone();
+        let engine = Engine::start(context, &log, &shared, authenticator).await?;
         let socket = Socket::open(directory)?;
         let drain = context.drain.clone();
         let served = accounts.clone();
@@ -59,6 +58,7 @@ impl Parts {
         Ok(Self {
             context: context.clone(),
             log,
+            store,
             accounts,
             engine,
             admin,
@@ -105,16 +105,23 @@ impl Parts {
         }
     }
 
-    /// Stops them once no call is left: what was accepted is stored when this returns.
+    /// Stops them once no call is left: what was accepted is stored when this returns, unless the
+    /// node's failure says otherwise.
     pub(super) async fn stop(self) {
         if let Err(error) = self.admin.await {
             tracing::error!(%error, "the operators' socket ended badly");
         }
         self.engine.stop().await;
+        self.store.close().await;
+        let failed = self.log.failed();
         let log = self.log;
         // Closing waits for the disk, so it gets a thread that may.
         if let Err(error) = tokio::task::spawn_blocking(move || drop(log)).await {
             tracing::error!(%error, "the log store ended badly");
+        }
+        // Nobody watches the log any more, and what waited was written only now.
+        if let Some(why) = failed.now_or_never() {
+            self.context.drain.fail(Failure::Disk(why));
         }
     }
 }

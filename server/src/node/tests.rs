@@ -1,5 +1,7 @@
 //! A node in this process, from start to end, over its ports.
 
+mod disk;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -15,17 +15,16 @@ use magpie_store::{
 use tokio::time::Instant;
 
 use super::{Done, load as loading};
-use crate::drain::Drain;
+use crate::drain::{Drain, Failure};
 
 /// How long to wait before an effect is tried again.
 const EFFECT_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn load(log: Arc<dyn LogStore>, room: RoomId, tail: u64) -> Done {
-    let loaded = loading::room(&*log, room, tail)
-        .await
-        .inspect_err(read_failed)
-        .ok();
-    Done::Room(Input::Loaded(room, loaded.map(Box::new)))
+    match loading::room(&*log, room, tail).await {
+        Ok(loaded) => Done::Room(Input::Loaded(room, Some(Box::new(loaded)))),
+        Err(error) => Done::NotLoaded(room, error),
+    }
 }
 
 pub(super) async fn write(write: StoreFuture<()>, room: RoomId, no: WriteNo, drain: Drain) -> Done {
@@ -33,7 +32,7 @@ pub(super) async fn write(write: StoreFuture<()>, room: RoomId, no: WriteNo, dra
         Ok(()) => WriteOutcome::Done,
         Err(StoreError::Full { .. }) => WriteOutcome::Full,
         Err(error) => {
-            drain.fail(error.to_string());
+            drain.fail(Failure::Disk(error.to_string()));
             return Done::Nothing;
         }
     };
@@ -44,7 +43,7 @@ pub(super) async fn fence(fenced: StoreFuture<bool>, drain: Drain) -> Done {
     match fenced.await {
         Ok(fenced) => Done::Room(Input::FenceRead { fenced }),
         Err(error) => {
-            drain.fail(error.to_string());
+            drain.fail(Failure::Disk(error.to_string()));
             Done::Nothing
         }
     }
@@ -63,7 +62,7 @@ pub(super) async fn fetch(
     Done::Room(Input::Fetched(read, fetched))
 }
 
-fn read_failed(error: &StoreError) {
+pub(super) fn read_failed(error: &StoreError) {
     tracing::error!(%error, "the log could not be read");
 }
 
