@@ -2,18 +2,16 @@
 
 mod account;
 mod outlet;
+mod watch;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use magpie_core::{
     edge::{Edge, FrameIn, Input, Output},
     frame::Wire,
-    ids::{DeviceId, Partition, SessionId, UserId},
+    ids::{DeviceId, SessionId, UserId},
     limits::Limits,
     owner::Input as RoomInput,
     refusal::{Reason, Refusal},
@@ -25,6 +23,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use self::watch::Watches;
 pub(crate) use self::{
     account::account_room,
     outlet::{Frames, Outlet},
@@ -32,15 +31,11 @@ pub(crate) use self::{
 use crate::{
     auth::Revocations,
     clock::Clock,
+    limits::{BATCH_MAX, TICK},
     metrics::Metrics,
     presence::Presences,
     router::{Inbox, Origin, Router, ToOwner},
 };
-
-/// How often the machine is told that time has passed.
-const TICK: Duration = Duration::from_millis(250);
-/// Messages taken at a time.
-const BATCH_MAX: usize = 1_024;
 
 /// What the task of an edge is told.
 #[derive(Debug)]
@@ -67,11 +62,19 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What came back from the stores.
+enum Done {
+    Input(Input<Outlet>),
+    /// Whom a session may watch of those it asked for, by the number of its watch.
+    Watch(SessionId, u64, Option<Vec<(UserId, Stored)>>),
+}
+
 /// The task's state.
 pub(crate) struct Task<W: Wire<Encoded = Bytes>> {
     parts: Parts,
     edge: Edge<W, Outlet>,
-    work: FuturesUnordered<BoxFuture<'static, Option<Input<Outlet>>>>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    watches: Watches,
     delivered: u64,
 }
 
@@ -83,6 +86,7 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
             parts,
             edge,
             work: FuturesUnordered::new(),
+            watches: Watches::default(),
             delivered: 0,
         }
     }
@@ -103,9 +107,9 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                         self.message(message);
                     }
                 }
-                Some(input) = self.work.next() => self.input(input),
+                Some(done) = self.work.next() => self.done(done),
                 device = revoked.recv() => self.revoked(device),
-                _ = tick.tick() => self.input(Some(Input::Tick)),
+                _ = tick.tick() => self.input(Input::Tick),
             }
             self.perform();
         }
@@ -113,11 +117,23 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
 
     fn message(&mut self, message: ToWorker) {
         match message {
-            ToWorker::Input(input) => self.input(Some(input)),
+            ToWorker::Input(input) => {
+                let opens = if let Input::Open { caller, .. } = &input {
+                    Some(caller.device)
+                } else {
+                    None
+                };
+                self.input(input);
+                // Its token was checked when the call began; news of later revocations found no
+                // session to end.
+                if let Some(device) = opens.filter(|device| self.is_revoked(*device)) {
+                    self.input(Input::Revoked(device));
+                }
+            }
             ToWorker::Signal(session, device, frame, reply) => {
                 let known = self.edge.device_of(session) == Some(device);
                 if known {
-                    self.input(Some(Input::Frame(session, frame)));
+                    self.input(Input::Frame(session, frame));
                 }
                 let gone = "there is no such session of this device here; open a new one";
                 let result = if known {
@@ -134,12 +150,11 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
     /// Ends the sessions of a device. Where the news came too thick to be kept, all are looked at.
     fn revoked(&mut self, device: Result<DeviceId, RecvError>) {
         match device {
-            Ok(device) => self.input(Some(Input::Revoked(device))),
+            Ok(device) => self.input(Input::Revoked(device)),
             Err(RecvError::Lagged(_)) => {
-                let revocations = self.parts.revocations.clone();
                 for device in self.edge.devices() {
-                    if revocations.is_revoked(device) {
-                        self.input(Some(Input::Revoked(device)));
+                    if self.is_revoked(device) {
+                        self.input(Input::Revoked(device));
                     }
                 }
             }
@@ -147,10 +162,23 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
         }
     }
 
-    fn input(&mut self, input: Option<Input<Outlet>>) {
-        if let Some(input) = input {
-            self.edge.handle(input, self.parts.clock.now());
+    fn is_revoked(&self, device: DeviceId) -> bool {
+        self.parts.revocations.is_revoked(device)
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Input(input) => self.input(input),
+            Done::Watch(session, watch, seen) => {
+                if let (true, Some(seen)) = (self.watches.read(session, watch), seen) {
+                    watch::tell(&self.parts.router, (self.edge.id(), session), seen);
+                }
+            }
         }
+    }
+
+    fn input(&mut self, input: Input<Outlet>) {
+        self.edge.handle(input, self.parts.clock.now());
     }
 
     fn perform(&mut self) {
@@ -188,6 +216,7 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                 );
             }
             Output::Down(session, user, linger_millis) => {
+                self.watches.end(session);
                 self.down((self.edge.id(), session), user, linger_millis);
             }
             Output::Refused(reason) => self.parts.metrics.refusal(reason),
@@ -214,17 +243,20 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                 }
                 let read = account::read(self.parts.clone(), caller, since, up.is_some());
                 self.work.push(
-                    async move { Some(Input::Account(session, read.await.map(Box::new))) }.boxed(),
+                    async move { Done::Input(Input::Account(session, read.await.map(Box::new))) }
+                        .boxed(),
                 );
             }
             Output::Watch(session, user, users) => {
-                let watch = watch(self.parts.clone(), (self.edge.id(), session), user, users);
-                self.work.push(watch.map(|()| None).boxed());
+                let no = self.watches.begin(session);
+                let seen = watch::visible(self.parts.clone(), user, users);
+                self.work
+                    .push(async move { Done::Watch(session, no, seen.await) }.boxed());
             }
             Output::Ask(call, user, ask) => {
                 let presences = self.parts.presences.clone();
                 self.work.push(
-                    async move { Some(Input::Asked(call, presences.answer(user, ask).await)) }
+                    async move { Done::Input(Input::Asked(call, presences.answer(user, ask).await)) }
                         .boxed(),
                 );
             }
@@ -249,20 +281,5 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
     }
 }
 
-/// Follows the presence of those users whom the caller may see.
-async fn watch(parts: Parts, session: SessionKey, user: UserId, users: Vec<UserId>) {
-    let seen = match parts.presences.visible(user, users).await {
-        Ok(seen) => seen,
-        Err(refusal) => return tracing::warn!(%refusal, "a watch was not set"),
-    };
-    let owners = parts.router.owners();
-    let mut by_owner: Vec<Vec<(UserId, Stored)>> = (0..owners).map(|_| Vec::new()).collect();
-    for (user, stored) in seen {
-        by_owner[parts.router.owner_of(Partition::of_user(user))].push((user, stored));
-    }
-    for (owner, users) in by_owner.into_iter().enumerate() {
-        parts
-            .router
-            .to_owner(owner, ToOwner::User(UserInput::Watch(session, users)));
-    }
-}
+#[cfg(test)]
+mod tests;
