@@ -1,6 +1,7 @@
 //! The task of an edge: drives its machine, which holds sessions, against streams and owners.
 
 mod account;
+mod outboxes;
 mod outlet;
 mod watch;
 
@@ -26,6 +27,7 @@ use tokio::{
 use self::watch::Watches;
 pub(crate) use self::{
     account::account_room,
+    outboxes::Outboxes,
     outlet::{Frames, Outlet},
 };
 use crate::{

@@ -8,12 +8,26 @@ pub const CODEC_BUFFER_BYTES: usize = 512;
 /// How much of a stream's ready frames is joined into one write. Bytes.
 pub const CODEC_YIELD_BYTES: usize = 16 * 1024;
 
+/// Messages that may wait for one owner or edge before commands are refused.
+pub(crate) const BACKLOG_MAX: usize = 65_536;
 /// Owners and edges of one node, each a task. More than a few share no more work.
 pub(crate) const TASKS_MAX: usize = 8;
 /// Messages that an owner or edge takes at a time: what they write becomes one write a room.
 pub(crate) const BATCH_MAX: usize = 1_024;
 /// How often owners and edges are told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// Bytes of events that a session may queue without taking from its connection's budget: the number
+/// of calls of a connection bounds them.
+pub(crate) const EVENTS_FREE_BYTES: usize = 8 << 10;
+/// The same of control frames, such as answers.
+pub(crate) const CONTROL_FREE_BYTES: usize = 2 << 10;
+/// What is taken from the connection's budget at once for control frames. Bytes.
+pub(crate) const CONTROL_CHARGE_BYTES: usize = 8 << 10;
+/// What a control frame that waits is taken to cost beside its bytes.
+pub(crate) const CONTROL_FRAME_OVERHEAD_BYTES: usize = 96;
+/// Bytes of control frames that a session leaves unread, beyond which its commands are refused.
+pub(crate) const CONTROL_BYTES_MAX: usize = 64 << 10;
 
 magpie_core::limits! {
     /// What connections may take.

@@ -44,11 +44,11 @@ pub enum Refused {
 pub enum Queue {
     /// Frames for sessions.
     Outbox,
-    /// Commands for rooms.
+    /// Messages for the owners of rooms and users.
     Room,
     /// Rows for the disk.
     Log,
-    /// Passwords to hash.
+    /// Passwords that are hashed or wait for it.
     Password,
 }
 
@@ -194,6 +194,18 @@ impl Metrics {
         raise(&self.log_writes_refused, refused);
         self.queue(Queue::Log)
             .set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+
+    /// Takes over how much waits for sessions, for owners, and for a password's hash.
+    pub fn note_queues(&self, outbox: usize, room: usize, password: usize) {
+        for (queue, depth) in [
+            (Queue::Outbox, outbox),
+            (Queue::Room, room),
+            (Queue::Password, password),
+        ] {
+            let depth = i64::try_from(depth).unwrap_or(i64::MAX);
+            self.queue(queue).set(depth);
+        }
     }
 
     /// All of it in Prometheus' text form.

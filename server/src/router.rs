@@ -19,10 +19,10 @@ use magpie_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::edge::{Outlet, ToWorker};
-
-/// Messages that may wait for one owner or edge before commands are refused.
-const BACKLOG_MAX: usize = 65_536;
+use crate::{
+    edge::{Outboxes, Outlet, ToWorker},
+    limits::BACKLOG_MAX,
+};
 
 /// Who waits for an answer of an owner, and since when.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ pub(crate) struct Inbox<M> {
 pub struct Router {
     owners: Vec<Link<ToOwner>>,
     edges: Vec<Link<ToWorker>>,
+    outboxes: Outboxes,
     incarnation: u64,
     next_session: AtomicU64,
 }
@@ -85,6 +86,7 @@ impl Router {
         let router = Self {
             owners,
             edges,
+            outboxes: Outboxes::default(),
             incarnation,
             next_session,
         };
@@ -100,6 +102,17 @@ impl Router {
     /// A number of this run of the process: sessions of another run are not known here.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// The outboxes of the sessions.
+    pub(crate) fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
+    }
+
+    /// How many messages wait for the owners.
+    pub(crate) fn waiting_for_owners(&self) -> usize {
+        let waiting = |owner: &Link<ToOwner>| owner.waiting.load(Ordering::Relaxed);
+        self.owners.iter().map(waiting).sum()
     }
 
     /// How many owners there are.

@@ -40,6 +40,7 @@ struct Inner {
     running: Semaphore,
     /// Places for those being hashed and those that wait.
     admitted: Semaphore,
+    admitted_max: usize,
     /// What an unknown user's password is checked against.
     dummy: SecretString,
     done: AtomicU64,
@@ -59,13 +60,13 @@ impl Hasher {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let running = HASHES_PER_CORE * cores;
         let waiting = usize::try_from(waiting_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let admitted_max = running.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         let dummy_password: [u8; 32] = rand::random();
         Self {
             inner: Arc::new(Inner {
                 running: Semaphore::new(running),
-                admitted: Semaphore::new(
-                    running.saturating_add(waiting).min(Semaphore::MAX_PERMITS),
-                ),
+                admitted: Semaphore::new(admitted_max),
+                admitted_max,
                 dummy: hash(&dummy_password),
                 done: AtomicU64::new(0),
             }),
@@ -104,6 +105,11 @@ impl Hasher {
     /// How many passwords were hashed since the start.
     pub fn done(&self) -> u64 {
         self.inner.done.load(Ordering::Relaxed)
+    }
+
+    /// How many passwords are hashed now, or wait for it.
+    pub fn waiting(&self) -> usize {
+        self.inner.admitted_max - self.inner.admitted.available_permits()
     }
 
     async fn run<T: Send + 'static>(

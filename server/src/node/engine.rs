@@ -26,6 +26,7 @@ use crate::{
 /// The tasks of a node.
 #[derive(Debug)]
 pub(super) struct Engine {
+    router: Arc<Router>,
     services: Services,
     tasks: Supervised,
 }
@@ -85,7 +86,7 @@ impl Engine {
         tasks.spawn("the leave-taking", leave(context.clone(), router.clone()));
         let tasks = tasks.supervise(context.drain.clone());
         let services = Services::new(ServiceParts {
-            router,
+            router: router.clone(),
             accounts: accounts.clone(),
             presences,
             authenticator,
@@ -95,12 +96,21 @@ impl Engine {
             metrics: context.metrics.clone(),
             discovery: Standalone::new(context.config.settings.advertise.clone()),
         });
-        Ok(Self { services, tasks })
+        Ok(Self {
+            router,
+            services,
+            tasks,
+        })
     }
 
     /// The services over them.
     pub(super) fn services(&self) -> Services {
         self.services.clone()
+    }
+
+    /// The ways to the tasks.
+    pub(super) fn router(&self) -> Arc<Router> {
+        self.router.clone()
     }
 
     /// Ends the tasks. Nobody waits for an answer any more.

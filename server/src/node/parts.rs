@@ -92,7 +92,11 @@ impl Parts {
     pub(super) fn refresh(&self) -> impl Fn() + Clone + Send + Sync + use<> {
         let metrics = Arc::clone(&self.context.metrics);
         let log = Arc::downgrade(&self.log);
+        let hasher = self.accounts.hasher().clone();
+        let router = self.engine.router();
         move || {
+            let outbox = router.outboxes().waiting();
+            metrics.note_queues(outbox, router.waiting_for_owners(), hasher.waiting());
             if let Some(log) = log.upgrade() {
                 let now = log.counters();
                 metrics.note_log(

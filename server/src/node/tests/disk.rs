@@ -144,5 +144,8 @@ async fn syncs_are_counted_once() {
     );
     // One is the start's.
     assert!((1.0..=writes + 1.0).contains(&syncs), "{syncs}, {writes}");
+    for queue in ["Outbox", "Room", "Password"] {
+        value(&format!("magpie_queue_depth{{queue=\"{queue}\"}}"));
+    }
     running.end().await;
 }
