@@ -20,7 +20,7 @@ use magpie_core::{
 };
 use magpie_store::account::AccountStore;
 use tokio::{
-    sync::{broadcast::error::RecvError, oneshot},
+    sync::{OwnedSemaphorePermit, broadcast::error::RecvError, oneshot},
     time::{MissedTickBehavior, interval},
 };
 
@@ -43,6 +43,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum ToWorker {
     Input(Input<Outlet>),
+    /// A frame of a session's own stream, with its place among those that are not handled yet.
+    Frame(SessionId, FrameIn, OwnedSemaphorePermit),
     /// A frame for a session, if it is that device's.
     Signal(
         SessionId,
@@ -132,6 +134,7 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                     self.input(Input::Revoked(device));
                 }
             }
+            ToWorker::Frame(session, frame, _place) => self.input(Input::Frame(session, frame)),
             ToWorker::Signal(session, device, frame, reply) => {
                 let known = self.edge.device_of(session) == Some(device);
                 if known {

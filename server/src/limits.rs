@@ -17,6 +17,9 @@ pub(crate) const BATCH_MAX: usize = 1_024;
 /// How often owners and edges are told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+/// How long a client may take to say Hello.
+pub(crate) const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Bytes of events that a session may queue without taking from its connection's budget: the number
 /// of calls of a connection bounds them.
 pub(crate) const EVENTS_FREE_BYTES: usize = 8 << 10;
@@ -28,6 +31,10 @@ pub(crate) const CONTROL_CHARGE_BYTES: usize = 8 << 10;
 pub(crate) const CONTROL_FRAME_OVERHEAD_BYTES: usize = 96;
 /// Bytes of control frames that a session leaves unread, beyond which its commands are refused.
 pub(crate) const CONTROL_BYTES_MAX: usize = 64 << 10;
+/// Frames of one stream that an edge has not handled yet. Further ones are not read.
+pub(crate) const FRAMES_UNHANDLED_MAX: usize = 256;
+/// Heartbeats that follow another one of the session sooner say nothing new, and are dropped.
+pub(crate) const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 magpie_core::limits! {
     /// What connections may take.

@@ -4,6 +4,7 @@
 mod bursts;
 mod calls;
 mod descriptors;
+mod ends;
 mod half_open;
 mod honest;
 mod http2;

@@ -5,8 +5,9 @@ mod reader;
 mod sync;
 
 use std::{
+    convert::Infallible,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use magpie_core::{
     refusal::{Reason, Refusal},
 };
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,15 +35,15 @@ use super::{
 use crate::{
     auth::Caller,
     edge::{self, Outlet},
+    limits::HELLO_WAIT_MAX,
     metrics::StreamKind,
 };
-
-/// How long a client may take to say Hello.
-const HELLO_WAIT: Duration = Duration::from_secs(10);
 
 /// The frames of a session as the transport takes them.
 pub struct Outgoing {
     frames: edge::Frames,
+    /// Dropped with the session's last frame, which ends the reading of the client's.
+    reader: Option<oneshot::Sender<Infallible>>,
     gauge: Gauge,
     /// The node waits for it when it leaves.
     _session: TaskTrackerToken,
@@ -57,9 +59,11 @@ impl Stream for Outgoing {
     type Item = Result<Encoded, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.frames)
-            .poll_next(cx)
-            .map(|frame| frame.map(|bytes| Ok(Encoded(bytes))))
+        let next = ready!(Pin::new(&mut self.frames).poll_next(cx));
+        if next.is_none() {
+            self.reader = None;
+        }
+        Poll::Ready(next.map(|bytes| Ok(Encoded(bytes))))
     }
 }
 
@@ -81,7 +85,7 @@ impl api::ChatService for Services {
         let (caller, budget) = (caller(&request)?, budget(&request)?);
         let large = request.extensions().get::<Large>().cloned();
         let mut incoming = Incoming::new(request.into_inner(), large.unwrap_or_default());
-        let first = tokio::time::timeout(HELLO_WAIT, incoming.next()).await;
+        let first = tokio::time::timeout(HELLO_WAIT_MAX, incoming.next()).await;
         let first = match first {
             Ok(first) => first?,
             Err(_) => return Err(refused(hello_first("no Hello came within 10 s"))),
@@ -91,8 +95,10 @@ impl api::ChatService for Services {
         else {
             return Err(refused(hello_first("the first frame must be a Hello")));
         };
-        let (session, outgoing) = open(self, caller, &hello, budget, StreamKind::Chat)?;
-        tokio::spawn(reader::run(self.clone(), caller, session, incoming));
+        let (session, mut outgoing) = open(self, caller, &hello, budget, StreamKind::Chat)?;
+        let (reader, end) = oneshot::channel();
+        outgoing.reader = Some(reader);
+        tokio::spawn(reader::run(self.clone(), caller, session, incoming, end));
         Ok(Response::new(outgoing))
     }
 
@@ -184,6 +190,7 @@ fn begin(
     gauge.inc();
     let outgoing = Outgoing {
         frames,
+        reader: None,
         gauge,
         _session: services.drain.session(),
     };

@@ -1,4 +1,7 @@
-//! Reads a client's frames. Never waits for anything but the client, so that nothing is left unread.
+//! Reads a client's frames. Waits for nothing but the client and, where that sends faster than its
+//! edge can look, the edge: never for answers.
+
+use std::{convert::Infallible, sync::Arc};
 
 use magpie::v1::{self, client_frame::Frame};
 use magpie_core::{
@@ -7,24 +10,53 @@ use magpie_core::{
     ids::SessionId,
     refusal::{Effect, Reason, Refusal},
 };
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
 use tonic::Status;
 
 use super::{
     super::{requests, services::Services, status},
     incoming::Incoming,
 };
-use crate::{auth::Caller, edge::ToWorker};
+use crate::{
+    auth::Caller,
+    edge::ToWorker,
+    limits::{FRAMES_UNHANDLED_MAX, HEARTBEAT_INTERVAL_MIN},
+    router::Router,
+};
 
-/// Reads until the client has said all. That is not the session's end: a client may half-close and
-/// listen on.
+/// The way of a stream's frames to its session. What the edge has not handled yet is bounded for each
+/// stream, so that who sends faster than is handled waits, and nobody else does.
+struct Passage {
+    router: Arc<Router>,
+    session: SessionId,
+    places: Arc<Semaphore>,
+    /// When the last heartbeat was passed on.
+    beat: Option<Instant>,
+}
+
+/// Reads until the client has said all, or the session has ended, which drops the other half of
+/// `end`. That the client has said all is not the session's end: it may half-close and listen on.
 pub(super) async fn run(
     services: Services,
     caller: Caller,
     session: SessionId,
-    mut incoming: Incoming,
+    incoming: Incoming,
+    end: oneshot::Receiver<Infallible>,
 ) {
+    tokio::select! {
+        // A client that goes on sending would hold its stream, and the node that leaves.
+        _ended = end => {}
+        () = read(services, caller, session, incoming) => {}
+    }
+}
+
+async fn read(services: Services, caller: Caller, session: SessionId, mut incoming: Incoming) {
+    let mut passage = Passage::new(services.router.clone(), session);
     loop {
-        let input = match incoming.next().await {
+        match incoming.next().await {
             Ok(Some((frame, charge))) => {
                 services.metrics.frames_received.inc();
                 let request = frame.request_id;
@@ -32,7 +64,7 @@ pub(super) async fn run(
                 if let (Ok(Said::Submit(submit)), Some(charge)) = (&mut said, charge) {
                     submit.held = Held::new(charge);
                 }
-                Input::Frame(session, FrameIn { request, said })
+                passage.pass(FrameIn { request, said }).await;
             }
             Ok(None) => return,
             Err(broken) => {
@@ -42,8 +74,33 @@ pub(super) async fn run(
                 }
                 return;
             }
-        };
-        services.router.to_session(session, ToWorker::Input(input));
+        }
+    }
+}
+
+impl Passage {
+    fn new(router: Arc<Router>, session: SessionId) -> Self {
+        Self {
+            router,
+            session,
+            places: Arc::new(Semaphore::new(FRAMES_UNHANDLED_MAX)),
+            beat: None,
+        }
+    }
+
+    async fn pass(&mut self, frame: FrameIn) {
+        if matches!(frame.said, Ok(Said::Heartbeat)) {
+            let now = Instant::now();
+            let soon = |beat: Instant| now.duration_since(beat) < HEARTBEAT_INTERVAL_MIN;
+            if self.beat.is_some_and(soon) {
+                return;
+            }
+            self.beat = Some(now);
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        let frame = ToWorker::Frame(self.session, frame, place);
+        self.router.to_session(self.session, frame);
     }
 }
 
@@ -101,4 +158,52 @@ pub(super) fn renewed(
         return Err(Refusal::field("access_token", why));
     }
     Ok(Said::Renewed(newer.expires))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::task::unconstrained;
+
+    use super::*;
+
+    fn frame(said: Said) -> FrameIn {
+        FrameIn {
+            request: 0,
+            said: Ok(said),
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_not_handled_keep_back_those_behind_them() {
+        let (router, mut inboxes) = Router::new(1, 1);
+        let mut passage = Passage::new(router, SessionId(1));
+        for _ in 0..FRAMES_UNHANDLED_MAX {
+            let passed = unconstrained(passage.pass(frame(Said::Idle(true))));
+            let passed = passed.now_or_never();
+            passed.expect("there is a place");
+        }
+        let late = unconstrained(passage.pass(frame(Said::Idle(true)))).now_or_never();
+        assert!(late.is_none(), "there is none");
+        let mut taken = Vec::new();
+        inboxes.edges[0].take(&mut taken, 1).await;
+        drop(taken);
+        let late = unconstrained(passage.pass(frame(Said::Idle(true)))).now_or_never();
+        late.expect("there is one again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_in_a_row_are_passed_on_once_a_second() {
+        let (router, mut inboxes) = Router::new(1, 1);
+        let mut passage = Passage::new(router, SessionId(1));
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            for _ in 0..1_000 {
+                passage.pass(frame(Said::Heartbeat)).await;
+            }
+            tokio::time::advance(HEARTBEAT_INTERVAL_MIN).await;
+        }
+        inboxes.edges[0].take(&mut taken, 10).await;
+        assert_eq!(taken.len(), 2);
+    }
 }
