@@ -4,6 +4,7 @@
 mod bursts;
 mod calls;
 mod descriptors;
+mod disk;
 mod ends;
 mod half_open;
 mod honest;
