@@ -36,6 +36,44 @@ pub(crate) const FRAMES_UNHANDLED_MAX: usize = 256;
 /// Heartbeats that follow another one of the session sooner say nothing new, and are dropped.
 pub(crate) const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
+/// Users whose rate of sending is remembered at the same time.
+pub(crate) const SENDERS_MAX: usize = 1_000_000;
+/// Users named by one call.
+pub(crate) const CALL_USERS_MAX: usize = 100;
+/// Handles named by one call.
+pub(crate) const CALL_HANDLES_MAX: usize = 100;
+/// Summaries of one page that are asked for at the same time.
+pub(crate) const SUMMARIES_AT_ONCE_MAX: usize = 16;
+/// Rows of a room that are asked of the log at a time.
+pub(crate) const LOG_ROWS_MAX: usize = 1_024;
+/// Rows of an account that are asked of its store at a time.
+pub(crate) const ACCOUNT_ROWS_MAX: usize = 1_000;
+/// How long to wait before room lists are brought up to date again after that failed.
+pub(crate) const EFFECT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When to come again after the node had too much to do, or a connection's budget was full.
+pub(crate) const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The longest wait that a caller of Sync may ask for.
+pub(crate) const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a step of Sync may take to read what was missed.
+pub(crate) const SYNC_CATCH_UP_MAX: Duration = Duration::from_secs(20);
+
+/// Messages from a client up to this size are not charged: the connection's number of calls bounds
+/// them. Bytes.
+pub(crate) const MESSAGE_FREE_BYTES: usize = 4 << 10;
+/// What a page may take until it is read: its 64 KiB, and the summaries around it. Bytes.
+pub(crate) const PAGE_CHARGE_BYTES: usize = 96 << 10;
+/// What the whole text of a message may take until it is read. Bytes.
+pub(crate) const TEXT_CHARGE_BYTES: usize = 416 << 10;
+/// What a step of Sync is taken for. Less than a page, as many may wait at the same time. Bytes.
+pub(crate) const SYNC_CHARGE_BYTES: usize = 28 << 10;
+/// What a connection's budget leaves for queued events, however much its client sends: without it,
+/// who sends a lot would seem to read too slowly. Bytes.
+pub(crate) const BUDGET_EVENTS_BYTES: usize = 256 << 10;
+/// How long to leave accept alone after it failed for want of descriptors or memory: trying again
+/// at once would burn a core and succeed no sooner.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 magpie_core::limits! {
     /// What connections may take.
     Limits {

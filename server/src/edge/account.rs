@@ -8,10 +8,7 @@ use magpie_core::{
 use magpie_store::account::{Error, Revision, RoomRow};
 
 use super::Parts;
-use crate::presence::stored;
-
-/// Rows read at a time.
-const ROWS_MAX: usize = 1_000;
+use crate::{limits::ACCOUNT_ROWS_MAX, presence::stored};
 
 /// Reads what changed since a revision; with the `first` reading of a session, also what its user is
 /// known to show. The session was reported before, so a change after the reading is told to it. `None`
@@ -43,7 +40,7 @@ async fn try_read(
         let since = since.unwrap_or_default();
         let changes = parts
             .accounts
-            .rooms_changed_since(user, since, ROWS_MAX)
+            .rooms_changed_since(user, since, ACCOUNT_ROWS_MAX)
             .await?;
         account.revision = account.revision.max(changes.revision.get().unsigned_abs());
         account.rows.extend(changes.rooms.iter().map(account_room));

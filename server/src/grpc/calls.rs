@@ -24,21 +24,13 @@ use super::{
 };
 use crate::{
     drain::Drain,
-    limits::{Limits, count, millis},
+    limits::{
+        BUSY_RETRY_AFTER, Limits, PAGE_CHARGE_BYTES, SYNC_CHARGE_BYTES, SYNC_WAIT_MAX,
+        TEXT_CHARGE_BYTES, count, millis,
+    },
     listen::{Budget, Charge, ConnInfo},
     metrics::Metrics,
 };
-
-/// When to come again after the node had too much to do.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest wait that a caller of Sync may ask for.
-const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
-/// What a page may take until it is read: its 64 KiB, and the summaries around it.
-const PAGE_BYTES: usize = 96 * 1024;
-/// What the whole text of a message may take until it is read.
-const TEXT_BYTES: usize = 416 * 1024;
-/// What a step of Sync is taken for. Less than a page, as many may wait at the same time.
-const SYNC_BYTES: usize = 28 * 1024;
 
 /// How a call is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +53,10 @@ impl Kind {
             "/magpie.v1.ChatService/Chat" => Self::Chat,
             "/magpie.v1.ChatService/Subscribe" => Self::Subscribe,
             "/magpie.v1.ChatService/Sync" => Self::Sync,
-            "/magpie.v1.MessageService/GetMessage" => Self::Unary(TEXT_BYTES),
+            "/magpie.v1.MessageService/GetMessage" => Self::Unary(TEXT_CHARGE_BYTES),
             "/magpie.v1.MessageService/ListMessages"
             | "/magpie.v1.MessageService/ListEntries"
-            | "/magpie.v1.RoomService/ListRooms" => Self::Unary(PAGE_BYTES),
+            | "/magpie.v1.RoomService/ListRooms" => Self::Unary(PAGE_CHARGE_BYTES),
             _ if path.starts_with("/magpie.v1.") => Self::Unary(0),
             _ => Self::Tool,
         }
@@ -73,7 +65,7 @@ impl Kind {
     fn answer_bytes(self) -> usize {
         match self {
             Self::Unary(bytes) => bytes,
-            Self::Sync => SYNC_BYTES,
+            Self::Sync => SYNC_CHARGE_BYTES,
             Self::Chat | Self::Subscribe | Self::Tool => 0,
         }
     }
@@ -102,7 +94,7 @@ impl Calls {
     fn admit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
         if matches!(kind, Kind::Chat | Kind::Subscribe | Kind::Sync) && self.drain.has_begun() {
             let refusal = Refusal::new(Reason::Draining, "the node is about to stop");
-            return Err(refusal.with_retry_after(self.drain.window().max(RETRY_AFTER)));
+            return Err(refusal.with_retry_after(self.drain.window().max(BUSY_RETRY_AFTER)));
         }
         if !matches!(kind, Kind::Unary(_)) {
             return Ok(None);
@@ -114,7 +106,7 @@ impl Calls {
                 let refusal = Refusal::new(Reason::Overloaded, text);
                 Err(refusal
                     .with_effect(Effect::AttemptNone)
-                    .with_retry_after(RETRY_AFTER))
+                    .with_retry_after(BUSY_RETRY_AFTER))
             }
         }
     }
@@ -229,7 +221,7 @@ fn took_too_long(patience: Duration) -> Refusal {
     );
     Refusal::new(Reason::Overloaded, text)
         .with_effect(Effect::Unknown)
-        .with_retry_after(RETRY_AFTER)
+        .with_retry_after(BUSY_RETRY_AFTER)
 }
 
 #[cfg(test)]
@@ -242,7 +234,7 @@ mod tests {
         assert_eq!(Kind::of("/magpie.v1.ChatService/Signal"), Kind::Unary(0));
         assert_eq!(
             Kind::of("/magpie.v1.MessageService/GetMessage"),
-            Kind::Unary(TEXT_BYTES)
+            Kind::Unary(TEXT_CHARGE_BYTES)
         );
         assert_eq!(Kind::of("/grpc.health.v1.Health/Check"), Kind::Tool);
     }

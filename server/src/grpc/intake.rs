@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::body::Body;
@@ -15,14 +14,13 @@ use magpie_core::refusal::{Reason, Refusal};
 use tonic::Status;
 
 use super::status;
-use crate::listen::{Budget, Charge};
+use crate::{
+    limits::{BUSY_RETRY_AFTER, MESSAGE_FREE_BYTES},
+    listen::{Budget, Charge},
+};
 
 /// gRPC's prefix: a flag and a length.
 pub(super) const PREFIX: usize = 5;
-/// Messages up to this size are not charged: the connection's number of calls bounds them.
-pub(super) const FREE_BYTES: usize = 4 * 1024;
-/// When to come again after the connection's budget was full.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the messages of one call hold of their connection's budget.
 #[derive(Debug)]
@@ -55,7 +53,7 @@ impl Share {
     }
 
     fn begin(&self, bytes: usize) -> bool {
-        if bytes <= FREE_BYTES {
+        if bytes <= MESSAGE_FREE_BYTES {
             return true;
         }
         let charge = self.budget.try_take(bytes);
@@ -188,7 +186,7 @@ pub(super) fn too_large(bytes: usize, max: usize) -> Status {
 fn too_much() -> Status {
     let text = "the unfinished requests of this connection hold as many bytes as they may; wait \
                 for answers";
-    let refusal = Refusal::new(Reason::TooManyUnanswered, text).with_retry_after(RETRY_AFTER);
+    let refusal = Refusal::new(Reason::TooManyUnanswered, text).with_retry_after(BUSY_RETRY_AFTER);
     status::to_status(&refusal.with_effect(magpie_core::refusal::Effect::AttemptNone))
 }
 

@@ -16,11 +16,9 @@ use super::{
 };
 use crate::{
     auth::{Caller, store_refusal},
+    limits::CALL_HANDLES_MAX,
     validate,
 };
-
-/// Handles named by one call.
-const HANDLES_MAX: usize = 100;
 
 /// Adds those who can be added.
 pub(super) async fn invite(
@@ -29,8 +27,8 @@ pub(super) async fn invite(
     invite: v1::InviteMembersRequest,
 ) -> Result<v1::InviteMembersResponse, Status> {
     let count = invite.handles.len();
-    if count == 0 || count > HANDLES_MAX {
-        let range = format!("holds {count} handles; 1 to {HANDLES_MAX} are accepted");
+    if count == 0 || count > CALL_HANDLES_MAX {
+        let range = format!("holds {count} handles; 1 to {CALL_HANDLES_MAX} are accepted");
         return Err(misunderstood(Refusal::field("handles", range)));
     }
     let people = find(services, &invite.handles).await?;

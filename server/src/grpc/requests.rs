@@ -15,10 +15,8 @@ use magpie_core::{
 };
 
 use super::text;
-use crate::{auth::Caller, validate};
+use crate::{auth::Caller, limits::CALL_USERS_MAX, validate};
 
-/// Users named by one call.
-const USERS_MAX: usize = 100;
 /// Entries or rows of a page, at most and by default.
 const PAGE_MAX: i32 = 200;
 const PAGE_DEFAULT: i32 = 50;
@@ -32,8 +30,11 @@ pub(super) fn user(field: &'static str, id: i64) -> Result<UserId, Refusal> {
 }
 
 pub(super) fn users(ids: &[i64]) -> Result<Vec<UserId>, Refusal> {
-    if ids.is_empty() || ids.len() > USERS_MAX {
-        let range = format!("holds {} ids; 1 to {USERS_MAX} are accepted", ids.len());
+    if ids.is_empty() || ids.len() > CALL_USERS_MAX {
+        let range = format!(
+            "holds {} ids; 1 to {CALL_USERS_MAX} are accepted",
+            ids.len()
+        );
         return Err(Refusal::field("user_ids", range));
     }
     ids.iter().map(|id| user("user_ids", *id)).collect()

@@ -21,11 +21,10 @@ use super::{
 };
 use crate::{
     auth::{Caller, store_refusal},
-    ids, validate,
+    ids,
+    limits::SUMMARIES_AT_ONCE_MAX,
+    validate,
 };
-
-/// Summaries that are asked for at the same time.
-const SUMMARIES_AT_ONCE: usize = 16;
 
 #[tonic::async_trait]
 impl api::RoomService for Services {
@@ -225,7 +224,7 @@ async fn summaries(
 ) -> Result<(Vec<v1::RoomSummary>, usize), Status> {
     let bytes_max = usize::try_from(services.limits.page_bytes_max).unwrap_or(usize::MAX);
     let summaries = rooms.into_iter().map(|room| listed(services, caller, room));
-    let mut summaries = stream::iter(summaries).buffered(SUMMARIES_AT_ONCE);
+    let mut summaries = stream::iter(summaries).buffered(SUMMARIES_AT_ONCE_MAX);
     let (mut page, mut bytes, mut covered) = (Vec::new(), 0, 0);
     while let Some(summary) = summaries.next().await {
         let summary = summary?;

@@ -19,14 +19,12 @@ use crate::{
     auth::{Authenticator, Caller},
     clock::Clock,
     drain::Drain,
+    limits::SENDERS_MAX,
     listen::{Budget, ConnInfo},
     metrics::Metrics,
     presence::Presences,
     router::Router,
 };
-
-/// Users whose rate of sending is remembered at the same time.
-const SENDERS_MAX: usize = 1_000_000;
 
 /// The services of rooms, messages, presence, streams and discovery. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -6,10 +6,7 @@ use magpie_store::account::User;
 use tonic::{Request, Response, Status};
 
 use super::{api::UserService, auth::timestamp, authn::caller, status::to_status};
-use crate::auth::Accounts;
-
-/// The most users of one call.
-const USERS_MAX: usize = 100;
+use crate::{auth::Accounts, limits::CALL_USERS_MAX};
 
 /// Serves UserService.
 #[derive(Clone, Debug)]
@@ -78,10 +75,10 @@ impl UserService for Users {
 }
 
 fn user_ids(numbers: &[i64]) -> Result<Vec<UserId>, Refusal> {
-    if numbers.is_empty() || numbers.len() > USERS_MAX {
+    if numbers.is_empty() || numbers.len() > CALL_USERS_MAX {
         return Err(Refusal::field(
             "user_ids",
-            format!("takes 1 to {USERS_MAX} ids"),
+            format!("takes 1 to {CALL_USERS_MAX} ids"),
         ));
     }
     let id = |(at, number): (usize, &i64)| {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is left for queued events, however much a client sends: without it, who sends a lot would
-/// seem to read too slowly.
-const EVENTS_BYTES: usize = 256 << 10;
+use crate::limits::BUDGET_EVENTS_BYTES;
 
 /// What one connection may hold.
 #[derive(Debug)]
@@ -81,7 +79,7 @@ impl Budget {
 }
 
 fn frames_share(bytes: usize) -> usize {
-    bytes.saturating_sub(EVENTS_BYTES).max(bytes / 2)
+    bytes.saturating_sub(BUDGET_EVENTS_BYTES).max(bytes / 2)
 }
 
 #[cfg(test)]
@@ -106,7 +104,7 @@ mod tests {
         let budget = Budget::new(960 << 10);
         let first = budget.take_for_frame(500 << 10).await;
         assert!(budget.take_for_frame(500 << 10).now_or_never().is_none());
-        assert!(budget.try_take(EVENTS_BYTES).is_some());
+        assert!(budget.try_take(BUDGET_EVENTS_BYTES).is_some());
         drop(first);
         let _second = budget.take_for_frame(500 << 10).await;
     }

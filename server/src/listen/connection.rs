@@ -1,6 +1,6 @@
 //! The life of a connection, from accept to the last byte.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::{Router, extract::Request};
 use hyper_util::{
@@ -23,13 +23,9 @@ use super::{
 };
 use crate::{
     drain::Drain,
-    limits::{Limits, millis},
+    limits::{ACCEPT_PAUSE, Limits, millis},
     metrics::{Metrics, Refused},
 };
-
-/// How long to leave accept alone after it failed for want of descriptors or memory: trying again
-/// at once would burn a core and succeed no sooner.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all connections share.
 pub(super) struct Server {

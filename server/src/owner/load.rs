@@ -6,8 +6,7 @@ use magpie_core::{
 };
 use magpie_store::log::{LogStore, StoreError};
 
-/// Rows asked for at a time.
-pub(super) const ROWS_MAX: usize = 1_024;
+use crate::limits::LOG_ROWS_MAX;
 
 /// All that an owner needs of a room: some entries before the hint's head, and all after it.
 pub(super) async fn room(
@@ -24,8 +23,8 @@ pub(super) async fn room(
         .map_or(Seq::ZERO, |hint| hint.head.minus(tail));
     let mut rows = Vec::new();
     loop {
-        let page = log.entries(room, after, Seq::MAX, ROWS_MAX).await?;
-        let full = page.len() >= ROWS_MAX;
+        let page = log.entries(room, after, Seq::MAX, LOG_ROWS_MAX).await?;
+        let full = page.len() >= LOG_ROWS_MAX;
         // A page may end between two epochs' rows of one seq: that seq is read again.
         let last = page.last().map(|row| row.entry.seq.prev());
         match last {

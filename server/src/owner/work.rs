@@ -1,6 +1,6 @@
 //! What an owner has the stores do, as futures that end with what its machines are told.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use magpie_core::{
@@ -15,10 +15,11 @@ use magpie_store::{
 use tokio::time::Instant;
 
 use super::{Done, load as loading};
-use crate::drain::{Drain, Failure};
-
-/// How long to wait before an effect is tried again.
-const EFFECT_RETRY: Duration = Duration::from_secs(1);
+use crate::{
+    drain::{Drain, Failure},
+    limits::EFFECT_RETRY_INTERVAL,
+    limits::LOG_ROWS_MAX,
+};
 
 pub(super) async fn load(log: Arc<dyn LogStore>, room: RoomId, tail: u64) -> Done {
     match loading::room(&*log, room, tail).await {
@@ -73,7 +74,7 @@ fn fetched(
 ) -> BoxFuture<'static, Result<Fetched, StoreError>> {
     match fetch {
         Fetch::Entries { after, through } => {
-            let rows = log.entries(room, after, through, loading::ROWS_MAX);
+            let rows = log.entries(room, after, through, LOG_ROWS_MAX);
             rows.map(|rows| rows.map(Fetched::Entries)).boxed()
         }
         Fetch::Body { seq, epoch } => log
@@ -120,7 +121,7 @@ pub(super) async fn effect(accounts: Arc<dyn AccountStore>, change: RoomListChan
             Err(error) => {
                 let (room, waited) = (change.room, started.elapsed());
                 tracing::warn!(%error, %room, ?waited, "room lists wait for the account store");
-                tokio::time::sleep(EFFECT_RETRY).await;
+                tokio::time::sleep(EFFECT_RETRY_INTERVAL).await;
             }
         }
     }

@@ -19,9 +19,12 @@ use tonic::{Status, Streaming};
 
 use super::super::{
     codec,
-    intake::{FREE_BYTES, PREFIX, too_large},
+    intake::{PREFIX, too_large},
 };
-use crate::listen::{Budget, FrameCharge};
+use crate::{
+    limits::MESSAGE_FREE_BYTES,
+    listen::{Budget, FrameCharge},
+};
 
 /// Large frames on their way past the decoder.
 #[derive(Clone, Debug, Default)]
@@ -168,7 +171,7 @@ impl Frames {
             return Err(too_large(length, self.frame_max));
         }
         self.begun += 1;
-        if length <= FREE_BYTES {
+        if length <= MESSAGE_FREE_BYTES {
             passed.extend_from_slice(&self.prefix);
             self.prefix.clear();
             self.at = match length {
@@ -303,7 +306,7 @@ mod tests {
                     panic!("a message")
                 };
                 assert_eq!(send.text.len(), size);
-                assert_eq!(next.1.is_some(), size > FREE_BYTES);
+                assert_eq!(next.1.is_some(), size > MESSAGE_FREE_BYTES);
             }
             assert!(incoming.next().await.expect("sound").is_none());
             assert_eq!(budget.free(), 960 * KIB);

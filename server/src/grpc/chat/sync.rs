@@ -16,12 +16,12 @@ use super::{
     },
     begin,
 };
-use crate::{auth::Caller, listen::Budget, metrics::StreamKind};
-
-/// The longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long reading what was missed may take.
-const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+use crate::{
+    auth::Caller,
+    limits::{SYNC_CATCH_UP_MAX, SYNC_WAIT_MAX},
+    listen::Budget,
+    metrics::StreamKind,
+};
 
 /// One step.
 pub(super) async fn step(
@@ -31,7 +31,7 @@ pub(super) async fn step(
     budget: Arc<Budget>,
 ) -> Result<v1::SyncResponse, Status> {
     let limits = &services.limits;
-    let wait = requests::wait(request.wait, WAIT_MAX).map_err(refused)?;
+    let wait = requests::wait(request.wait, SYNC_WAIT_MAX).map_err(refused)?;
     let mut hello =
         hello::state(request.state.as_ref(), &request.marks, limits).map_err(refused)?;
     hello.idle = true;
@@ -39,7 +39,7 @@ pub(super) async fn step(
     let (_, mut frames) = begin(services, caller, hello, budget, StreamKind::Sync)?;
     let mut step = Step::new(request.state.unwrap_or_default(), caller.user.get());
     let started = Instant::now();
-    let mut deadline = started + CATCH_UP_MAX;
+    let mut deadline = started + SYNC_CATCH_UP_MAX;
     let bytes_max = usize::try_from(limits.page_bytes_max).unwrap_or(usize::MAX);
     while step.bytes < bytes_max {
         let Ok(next) = timeout_at(deadline, frames.next()).await else {
