@@ -10,12 +10,12 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use magpie_core::{
-    edge::{Edge, FrameIn, Input, Output},
+    edge::{Edge, FrameIn, Input, Output, Said},
     frame::Wire,
     ids::{DeviceId, SessionId, UserId},
     limits::Limits,
     owner::Input as RoomInput,
-    refusal::{Reason, Refusal},
+    refusal::Refusal,
     users::{Input as UserInput, SessionKey, Stored},
 };
 use magpie_store::account::AccountStore;
@@ -45,11 +45,11 @@ pub(crate) enum ToWorker {
     Input(Input<Outlet>),
     /// A frame of a session's own stream, with its place among those that are not handled yet.
     Frame(SessionId, FrameIn, OwnedSemaphorePermit),
-    /// A frame for a session, if it is that device's.
+    /// What a device says to its session by a call of its own.
     Signal(
         SessionId,
         DeviceId,
-        FrameIn,
+        Said,
         oneshot::Sender<Result<(), Refusal>>,
     ),
 }
@@ -135,17 +135,9 @@ impl<W: Wire<Encoded = Bytes> + Send + 'static> Task<W> {
                 }
             }
             ToWorker::Frame(session, frame, _place) => self.input(Input::Frame(session, frame)),
-            ToWorker::Signal(session, device, frame, reply) => {
-                let known = self.edge.device_of(session) == Some(device);
-                if known {
-                    self.input(Input::Frame(session, frame));
-                }
-                let gone = "there is no such session of this device here; open a new one";
-                let result = if known {
-                    Ok(())
-                } else {
-                    Err(Refusal::new(Reason::SessionGone, gone))
-                };
+            ToWorker::Signal(session, device, said, reply) => {
+                let now = self.parts.clock.now();
+                let result = self.edge.signal(session, device, said, now);
                 // Whoever asked may have gone.
                 drop(reply.send(result));
             }

@@ -17,6 +17,9 @@ pub(crate) const BATCH_MAX: usize = 1_024;
 /// How often owners and edges are told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+/// How long a node that leaves waits for its owners to store who was there.
+pub(crate) const LEAVING_MAX: Duration = Duration::from_secs(2);
+
 /// How long a client may take to say Hello.
 pub(crate) const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -117,7 +117,31 @@ impl Task {
                     .filter_map(|user| self.users.presence(user));
                 drop(reply.send(known.collect()));
             }
+            ToOwner::Leaving(reply) => {
+                let there = self.users.there().map(|user| (user, now.wall));
+                self.seen.extend(there);
+                let recorded = self.record_seen();
+                let told = recorded.map(|done| {
+                    // Whoever asked may have given up.
+                    reply.send(()).unwrap_or_default();
+                    done
+                });
+                self.work.push(told.boxed());
+            }
         }
+    }
+
+    /// Stores when users were last seen.
+    fn record_seen(&mut self) -> BoxFuture<'static, Done> {
+        let seen = std::mem::take(&mut self.seen);
+        let recorded = self.parts.accounts.record_last_seen(seen);
+        async move {
+            if let Err(error) = recorded.await {
+                tracing::warn!(%error, "when users were last seen was not stored");
+            }
+            Done::SeenRecorded
+        }
+        .boxed()
     }
 
     fn tick(&mut self) {
@@ -127,19 +151,8 @@ impl Task {
         self.count();
         if !self.recording && !self.seen.is_empty() {
             self.recording = true;
-            let recorded = self
-                .parts
-                .accounts
-                .record_last_seen(std::mem::take(&mut self.seen));
-            self.work.push(
-                async move {
-                    if let Err(error) = recorded.await {
-                        tracing::warn!(%error, "when users were last seen was not stored");
-                    }
-                    Done::SeenRecorded
-                }
-                .boxed(),
-            );
+            let recorded = self.record_seen();
+            self.work.push(recorded);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use magpie_core::{
     command::{Answer, Submit},
-    edge::{Call, FrameIn},
+    edge::{Call, Said},
     ids::{DeviceId, EdgeId, Partition, RoomId, SessionId, UserId},
     owner::{Head, Input as RoomInput, Query, View},
     refusal::{Effect, Reason, Refusal},
@@ -42,6 +42,8 @@ pub(crate) enum ToOwner {
     User(UserInput),
     Heads(Vec<RoomId>, oneshot::Sender<Vec<(RoomId, Option<Head>)>>),
     Presence(Vec<UserId>, oneshot::Sender<Vec<Presence>>),
+    /// The node leaves: it is to be stored that who is there was last seen now.
+    Leaving(oneshot::Sender<()>),
 }
 
 /// A way to a task, that knows how much waits there. The queue itself has no bound, since what
@@ -206,6 +208,19 @@ impl Router {
         self.gather(rooms, owner, ToOwner::Heads).await
     }
 
+    /// Has it stored that those who are there were last seen now.
+    pub(crate) async fn leaving(&self) {
+        let told = (0..self.owners.len()).map(|owner| {
+            let (reply, done) = oneshot::channel();
+            self.to_owner(owner, ToOwner::Leaving(reply));
+            done
+        });
+        for done in told.collect::<Vec<_>>() {
+            // An owner that is gone has nothing to store.
+            drop(done.await);
+        }
+    }
+
     /// The presence of users, of those of whom it is known.
     pub(crate) async fn presence(&self, users: Vec<UserId>) -> Vec<Presence> {
         let owner = |user: &UserId| self.owner_of(Partition::of_user(*user));
@@ -224,10 +239,10 @@ impl Router {
         &self,
         session: SessionId,
         device: DeviceId,
-        frame: FrameIn,
+        said: Said,
     ) -> Result<(), Refusal> {
         let (reply, done) = oneshot::channel();
-        self.to_session(session, ToWorker::Signal(session, device, frame, reply));
+        self.to_session(session, ToWorker::Signal(session, device, said, reply));
         done.await
             .unwrap_or_else(|_| Err(stopped().with_effect(Effect::None)))
     }

@@ -171,9 +171,15 @@ impl Users {
         }
     }
 
+    /// The users who are there.
+    pub fn there(&self) -> impl Iterator<Item = UserId> {
+        let there = self.users.iter().filter(|(_, user)| user.is_there());
+        there.map(|(user, _)| *user)
+    }
+
     /// How many users are there.
     pub fn online(&self) -> usize {
-        self.users.values().filter(|user| user.is_there()).count()
+        self.there().count()
     }
 
     fn up(&mut self, session: SessionKey, user: UserId, held: Held, now: Now) {

@@ -31,8 +31,12 @@ async fn try_read(
         let stored = users.first().map_or_else(Stored::default, stored);
         parts.router.to_user(user, UserInput::Restore(user, stored));
     }
+    // A client that has seen a later revision than there is held another copy of the store: it is
+    // told all.
+    let known = parts.accounts.revision(user).await?.unwrap_or_default();
+    let ahead = since > known.get().unsigned_abs();
     let mut account = Account {
-        revision: since,
+        revision: if ahead { 0 } else { since },
         ..Account::default()
     };
     loop {

@@ -91,11 +91,18 @@ impl Calls {
         }
     }
 
-    fn admit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// Refuses streams of a node that leaves.
+    fn admit(&self, kind: Kind) -> Result<(), Refusal> {
         if matches!(kind, Kind::Chat | Kind::Subscribe | Kind::Sync) && self.drain.has_begun() {
             let refusal = Refusal::new(Reason::Draining, "the node is about to stop");
             return Err(refusal.with_retry_after(self.drain.window().max(BUSY_RETRY_AFTER)));
         }
+        Ok(())
+    }
+
+    /// A place among the unary calls that are worked on. Taken when the request has come whole, so
+    /// that nobody holds places by requests that never end.
+    fn place(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
         if !matches!(kind, Kind::Unary(_)) {
             return Ok(None);
         }
@@ -154,20 +161,14 @@ pub(super) async fn handle(
     let began = Instant::now();
     let kind = Kind::of(request.uri().path());
     let response = match calls.admit(kind) {
-        Ok(permit) => answer(&calls, kind, request, next, permit).await,
+        Ok(()) => answer(&calls, kind, request, next).await,
         Err(refusal) => status::to_status(&refusal).into_http(),
     };
     calls.note(&response, kind, began);
     response
 }
 
-async fn answer(
-    calls: &Calls,
-    kind: Kind,
-    request: Request,
-    next: Next,
-    permit: Option<OwnedSemaphorePermit>,
-) -> Response {
+async fn answer(calls: &Calls, kind: Kind, request: Request, next: Next) -> Response {
     let Some(info) = request.extensions().get::<ConnInfo>().cloned() else {
         return Status::internal("the connection is unknown").into_http();
     };
@@ -178,13 +179,20 @@ async fn answer(
         _ => request.map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max))),
     };
     let work = async {
+        let request = match kind {
+            Kind::Unary(_) => whole(request).await?,
+            Kind::Chat | Kind::Subscribe | Kind::Sync | Kind::Tool => request,
+        };
         let charge = match kind.answer_bytes() {
             0 => None,
             bytes => Some(info.budget.take(bytes).await),
         };
-        (next.run(request).await, charge)
+        let place = calls
+            .place(kind)
+            .map_err(|refusal| status::to_status(&refusal))?;
+        Ok((next.run(request).await, charge, place))
     };
-    let (response, charge) = match calls.patience(kind) {
+    let answered: Result<_, Status> = match calls.patience(kind) {
         None => work.await,
         Some(patience) => match timeout(patience, work).await {
             Ok(answered) => answered,
@@ -192,11 +200,23 @@ async fn answer(
         },
     };
     share.answered();
-    drop(permit);
+    let (response, charge, place) = match answered {
+        Ok(answered) => answered,
+        Err(refused) => return refused.into_http(),
+    };
+    drop(place);
     match charge {
         Some(charge) => response.map(|body| hold(body, charge)),
         None => response,
     }
+}
+
+/// A request that has come whole.
+async fn whole(request: Request) -> Result<Request, Status> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await;
+    let body = body.map_err(|error| Status::from_error(error.into()))?;
+    Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 
 /// The request of a stream, whose frames are charged one by one.

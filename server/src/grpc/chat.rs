@@ -11,14 +11,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::StreamExt;
 use magpie::v1;
 use magpie_core::{
-    edge::{FrameIn, Said},
+    edge::Said,
     ids::SessionId,
     refusal::{Reason, Refusal},
 };
 use prometheus_client::metrics::gauge::Gauge;
+use prost::Message;
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -29,8 +32,8 @@ use super::{
     api,
     codec::Encoded,
     hello, requests,
-    services::{Services, budget, caller, refused},
-    wire,
+    services::{Services, budget, caller, refused, unfitting},
+    status, wire,
 };
 use crate::{
     auth::Caller,
@@ -41,6 +44,8 @@ use crate::{
 
 /// The frames of a session as the transport takes them.
 pub struct Outgoing {
+    /// Welcome, which was waited for.
+    first: Option<Bytes>,
     frames: edge::Frames,
     /// Dropped with the session's last frame, which ends the reading of the client's.
     reader: Option<oneshot::Sender<Infallible>>,
@@ -59,6 +64,9 @@ impl Stream for Outgoing {
     type Item = Result<Encoded, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Encoded(first))));
+        }
         let next = ready!(Pin::new(&mut self.frames).poll_next(cx));
         if next.is_none() {
             self.reader = None;
@@ -95,7 +103,7 @@ impl api::ChatService for Services {
         else {
             return Err(refused(hello_first("the first frame must be a Hello")));
         };
-        let (session, mut outgoing) = open(self, caller, &hello, budget, StreamKind::Chat)?;
+        let (session, mut outgoing) = open(self, caller, &hello, budget, StreamKind::Chat).await?;
         let (reader, end) = oneshot::channel();
         outgoing.reader = Some(reader);
         tokio::spawn(reader::run(self.clone(), caller, session, incoming, end));
@@ -108,7 +116,7 @@ impl api::ChatService for Services {
     ) -> Result<Response<Outgoing>, Status> {
         let (caller, budget) = (caller(&request)?, budget(&request)?);
         let hello = request.into_inner().hello.unwrap_or_default();
-        let (_, outgoing) = open(self, caller, &hello, budget, StreamKind::Subscribe)?;
+        let (_, outgoing) = open(self, caller, &hello, budget, StreamKind::Subscribe).await?;
         Ok(Response::new(outgoing))
     }
 
@@ -136,12 +144,8 @@ impl api::ChatService for Services {
             Some(Signal::RenewToken(renew)) => reader::renewed(self, caller, &renew),
         };
         let said = said.map_err(refused)?;
-        let frame = FrameIn {
-            request: 0,
-            said: Ok(said),
-        };
         self.router
-            .signal(session, caller.device, frame)
+            .signal(session, caller.device, said)
             .await
             .map_err(refused)?;
         Ok(Response::new(v1::SignalResponse {}))
@@ -158,8 +162,8 @@ impl api::ChatService for Services {
     }
 }
 
-/// Opens a session.
-fn open(
+/// Opens a session, up to its first frame: what is refused before Welcome ends the call.
+async fn open(
     services: &Services,
     caller: Caller,
     hello: &v1::Hello,
@@ -168,7 +172,14 @@ fn open(
 ) -> Result<(SessionId, Outgoing), Status> {
     let incarnation = services.router.incarnation();
     let hello = hello::check(hello, incarnation, &services.limits).map_err(refused)?;
-    begin(services, caller, hello, budget, kind)
+    let (session, mut outgoing) = begin(services, caller, hello, budget, kind)?;
+    let first = outgoing.frames.next().await.ok_or_else(unfitting)?;
+    let frame = v1::ServerFrame::decode(first.clone()).map_err(|_| unfitting())?;
+    if let Some(v1::server_frame::Frame::Closing(closing)) = &frame.frame {
+        return Err(status::of_closing(closing));
+    }
+    outgoing.first = Some(first);
+    Ok((session, outgoing))
 }
 
 fn begin(
@@ -189,6 +200,7 @@ fn begin(
     let gauge = services.metrics.streams(kind);
     gauge.inc();
     let outgoing = Outgoing {
+        first: None,
         frames,
         reader: None,
         gauge,

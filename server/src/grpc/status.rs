@@ -78,6 +78,30 @@ pub fn error_of(status: &Status) -> Option<v1::Error> {
     v1::Error::decode(&*error.value).ok()
 }
 
+/// What ended a session before it could answer, as what ends the call.
+pub fn of_closing(closing: &v1::Closing) -> Status {
+    let error = closing.error.clone().unwrap_or_default();
+    let reason = match error.reason() {
+        v1::Reason::DeviceRevoked => Reason::DeviceRevoked,
+        v1::Reason::TokenExpired => Reason::TokenExpired,
+        v1::Reason::CursorAhead => Reason::CursorAhead,
+        v1::Reason::SessionReplaced => Reason::SessionReplaced,
+        v1::Reason::TooManyUnanswered => Reason::TooManyUnanswered,
+        v1::Reason::SlowReader => Reason::SlowReader,
+        v1::Reason::Undecodable => Reason::Undecodable,
+        v1::Reason::TooLarge => Reason::TooLarge,
+        v1::Reason::Draining => Reason::Draining,
+        _ => Reason::Internal,
+    };
+    let wait = error
+        .retry_after
+        .and_then(|wait| Duration::try_from(wait).ok());
+    to_status(&Refusal {
+        retry_after: wait,
+        ..Refusal::new(reason, error.message)
+    })
+}
+
 /// The code of the call that a reason ends.
 pub const fn code(reason: Reason) -> Code {
     match reason {

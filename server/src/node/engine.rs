@@ -4,6 +4,7 @@ use std::{future::pending, num::NonZero, sync::Arc, thread::available_parallelis
 
 use magpie_discovery::Standalone;
 use magpie_store::{account::AccountStore, log::embedded::Embedded};
+use tokio::time::timeout;
 
 use super::{
     Context,
@@ -17,7 +18,7 @@ use crate::{
         services::{Parts as ServiceParts, Services},
         wire::Contract,
     },
-    limits::TASKS_MAX,
+    limits::{LEAVING_MAX, TASKS_MAX},
     owner::{self, TakeOverError},
     presence::Presences,
     router::Router,
@@ -115,6 +116,8 @@ impl Engine {
 
     /// Ends the tasks. Nobody waits for an answer any more.
     pub(super) async fn stop(self) {
+        // Without it the node only forgets a time.
+        drop(timeout(LEAVING_MAX, self.router.leaving()).await);
         self.tasks.stop().await;
     }
 }

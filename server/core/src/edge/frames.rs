@@ -1,19 +1,23 @@
 //! From sessions to owners: commands in order, answers, refusals, and the timers of a session.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     Ask, Call, Edge, FrameIn, Output, Refused,
-    session::{Again, Asked, Kind, Said, State},
+    session::{Again, Asked, Kind, Said, Session, State},
 };
 use crate::{
     command::{Answer, Append, Command, Submit, What},
     frame::{Frame, Outlet, Wire},
-    ids::{MessageId, RoomId, SessionId},
+    ids::{DeviceId, MessageId, RoomId, SessionId, UserId},
     limits::millis,
     rate::Rate,
     refusal::{Effect, Reason, Refusal},
     time::Now,
+    users::Presence,
 };
 
 /// How long a refused send keeps those after it back.
@@ -48,6 +52,44 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }
             return self.refuse(session, frame.request, refusal, now);
         }
+        self.granted(session, frame.request, said);
+    }
+
+    /// Takes a frame that a device says to a session by a call of its own: the call's answer tells
+    /// whether it was taken.
+    ///
+    /// # Errors
+    /// There is no such session of this device here, or it says too much.
+    pub fn signal(
+        &mut self,
+        session: SessionId,
+        device: DeviceId,
+        said: Said,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        if self.device_of(session) != Some(device) {
+            let gone = "there is no such session of this device here; open a new one";
+            return Err(Refusal::new(Reason::SessionGone, gone));
+        }
+        let opening = self.sessions.get(&session).is_some_and(Session::is_opening);
+        if opening {
+            let (request, said) = (0, Ok(said));
+            self.frame(session, FrameIn { request, said }, now);
+            return Ok(());
+        }
+        if let Some(open) = self.sessions.get_mut(&session) {
+            open.heard = now.instant;
+        }
+        if let Err(refusal) = self.admit(session, &said, now) {
+            self.outputs.push_back(Output::Refused(refusal.reason));
+            return Err(refusal);
+        }
+        self.granted(session, 0, said);
+        Ok(())
+    }
+
+    /// Does what a session may have done.
+    fn granted(&mut self, session: SessionId, request: u64, said: Said) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -57,11 +99,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             Said::Bye => self.end(session, Some(0)),
             Said::Renewed(expires) => {
                 open.caller.expires = expires;
-                self.done(session, frame.request);
+                self.done(session, request);
             }
             Said::Idle(idle) => {
                 self.outputs.push_back(Output::Idle(session, user, idle));
-                self.done(session, frame.request);
+                self.done(session, request);
             }
             Said::Watch(users) => {
                 open.watched = users.iter().copied().collect();
@@ -69,10 +111,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 open.presences.retain(|user, _| watched.contains(user));
                 open.watch_again = Again::No;
                 self.outputs.push_back(Output::Watch(session, user, users));
-                self.done(session, frame.request);
+                self.done(session, request);
             }
-            Said::Ask(ask) => self.ask(session, frame.request, ask),
-            Said::Submit(submit) => self.submit(session, frame.request, submit),
+            Said::Ask(ask) => self.ask(session, request, ask),
+            Said::Submit(submit) => self.submit(session, request, submit),
         }
     }
 
@@ -355,16 +397,31 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             .presence_sent
             .is_none_or(|at| now.instant.since(at) >= interval);
         if due && !open.presences.is_empty() {
-            let presences: Vec<_> = open.presences.values().cloned().collect();
+            let presences = page_of(&open.presences, self.limits.page_bytes_max);
+            let told: Vec<_> = presences.iter().map(|presence| presence.user).collect();
             if self.event(session, &Frame::Presence(presences))
                 && let Some(open) = self.sessions.get_mut(&session)
             {
-                open.presences.clear();
+                open.presences.retain(|user, _| !told.contains(user));
                 open.presence_sent = Some(now.instant);
             }
         }
         self.pump(session);
     }
+}
+
+/// As many of these as one frame holds: the rest is told with the next.
+fn page_of(presences: &BTreeMap<UserId, Presence>, bytes_max: u64) -> Vec<Presence> {
+    const HEADER: usize = 64;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for presence in presences.values() {
+        bytes += HEADER + presence.status_text.len();
+        if bytes as u64 > bytes_max && !page.is_empty() {
+            break;
+        }
+        page.push(presence.clone());
+    }
+    page
 }
 
 fn kind_of(submit: &Submit) -> Kind {

@@ -16,6 +16,9 @@ use crate::{
     time::Now,
 };
 
+/// Rows of an account in one frame: about 20 KiB.
+const ACCOUNT_ROWS_MAX: usize = 512;
+
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn open(
         &mut self,
@@ -265,13 +268,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             open.revision = revision;
             return true;
         }
-        let told = self.event(
-            session,
-            &Frame::Account {
-                revision,
-                rows: rows.to_vec(),
-            },
-        );
+        let told = self.tell_rows(session, revision, rows);
         if let Some(open) = self.sessions.get_mut(&session) {
             if told {
                 open.revision = revision;
@@ -280,5 +277,24 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }
         }
         told
+    }
+
+    /// Tells rows, in frames of a bounded size. Only the last of these says the new revision, so that
+    /// a session that ends between two of them is told all of them again.
+    fn tell_rows(&mut self, session: SessionId, revision: u64, rows: &[AccountRoom]) -> bool {
+        let open = self.sessions.get(&session);
+        let before = open.map(|open| open.revision).unwrap_or_default();
+        let mut parts = rows.chunks(ACCOUNT_ROWS_MAX).peekable();
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            let frame = Frame::Account {
+                revision: if last { revision } else { before },
+                rows: part.to_vec(),
+            };
+            if !self.event(session, &frame) {
+                return false;
+            }
+        }
+        true
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     sync::{Semaphore, oneshot},
     time::Instant,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     super::{requests, services::Services, status},
@@ -106,7 +106,15 @@ impl Passage {
 
 /// What the client did wrong; none if the connection ended.
 fn refusal_of(broken: &Status) -> Option<Refusal> {
-    let error = status::error_of(broken)?;
+    let Some(error) = status::error_of(broken) else {
+        // The transport's errors have a cause; what the library refuses by itself, such as a frame
+        // that is compressed, has none.
+        let refused =
+            std::error::Error::source(broken).is_none() && broken.code() != Code::Cancelled;
+        let why = "a frame cannot be read: it must not be compressed; open a new stream";
+        return refused
+            .then(|| Refusal::new(Reason::Undecodable, why).with_effect(Effect::Unknown));
+    };
     let reason = match error.reason() {
         v1::Reason::TooLarge => Reason::TooLarge,
         v1::Reason::Overloaded => Reason::Overloaded,

@@ -1,10 +1,9 @@
 //! `Sync`: a session for one step, whose frames are the answer of a unary call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
 use magpie::v1::{self, server_frame::Frame};
-use magpie_core::refusal::{Reason, Refusal};
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -13,6 +12,7 @@ use super::{
     super::{
         hello, requests,
         services::{Services, refused, unfitting},
+        status,
     },
     begin,
 };
@@ -104,7 +104,7 @@ impl Step {
                 self.caught_up = true;
                 return Ok(());
             }
-            Some(Frame::Closing(closing)) => return Err(closed(closing)),
+            Some(Frame::Closing(closing)) => return Err(status::of_closing(closing)),
             Some(Frame::AccountChanged(changed)) => self.revision = changed.account_revision,
             Some(Frame::RoomSync(sync)) => self.synced(sync),
             Some(Frame::Event(event)) => {
@@ -161,27 +161,4 @@ impl Step {
             user_id: self.user_id,
         }
     }
-}
-
-/// What ended the session, as what ends the call.
-fn closed(closing: &v1::Closing) -> Status {
-    let Some(error) = &closing.error else {
-        return unfitting();
-    };
-    let reason = match error.reason() {
-        v1::Reason::DeviceRevoked => Reason::DeviceRevoked,
-        v1::Reason::TokenExpired => Reason::TokenExpired,
-        v1::Reason::CursorAhead => Reason::CursorAhead,
-        v1::Reason::SessionReplaced => Reason::SessionReplaced,
-        v1::Reason::Draining => Reason::Draining,
-        _ => Reason::Internal,
-    };
-    let wait = error
-        .retry_after
-        .and_then(|wait| Duration::try_from(wait).ok());
-    let refusal = Refusal::new(reason, error.message.clone());
-    refused(Refusal {
-        retry_after: wait,
-        ..refusal
-    })
 }
