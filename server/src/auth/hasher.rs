@@ -177,6 +177,11 @@ fn internal() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{Condvar, Mutex, MutexGuard},
+        time::Duration,
+    };
+
     use super::*;
 
     fn secret(text: &str) -> SecretString {
@@ -247,5 +252,74 @@ mod tests {
             "all places are free again"
         );
         assert_eq!(hasher.verify(secret("anything"), None).await, Ok(false));
+    }
+
+    /// How long somebody who is too many may take to come.
+    const LINGER: Duration = Duration::from_millis(20);
+
+    /// How many pieces of work run at the same time, and how many did at the most.
+    #[derive(Default)]
+    struct Crowd {
+        present: Mutex<(usize, usize)>,
+        changed: Condvar,
+    }
+
+    impl Crowd {
+        /// Stays until this many have been there together, and then while one more may yet come.
+        fn meet(&self, many: usize) {
+            let mut present = self.lock();
+            present.0 += 1;
+            present.1 = present.1.max(present.0);
+            self.changed.notify_all();
+            let present = self.while_most(present, Duration::from_secs(5), |most| most < many);
+            let mut present = self.while_most(present, LINGER, |most| most <= many);
+            present.0 -= 1;
+        }
+
+        fn while_most<'a>(
+            &self,
+            present: MutexGuard<'a, (usize, usize)>,
+            patience: Duration,
+            waits: impl Fn(usize) -> bool,
+        ) -> MutexGuard<'a, (usize, usize)> {
+            let waited = self
+                .changed
+                .wait_timeout_while(present, patience, |present| waits(present.1));
+            waited.expect("nobody panics with it").0
+        }
+
+        fn lock(&self) -> MutexGuard<'_, (usize, usize)> {
+            self.present.lock().expect("nobody panics with it")
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_passwords_are_hashed_at_once_than_there_are_places() {
+        let hasher = Hasher::new(1_000);
+        let places = hasher.inner.running.available_permits();
+        let crowd = Arc::new(Crowd::default());
+        let tries: Vec<_> = (0..8 * places)
+            .map(|number| {
+                let (hasher, crowd) = (hasher.clone(), Arc::clone(&crowd));
+                let run = tokio::spawn(async move {
+                    hasher.run(move || crowd.meet(places)).await.expect("run");
+                });
+                (number, run)
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut kept = Vec::new();
+        for (number, run) in tries {
+            // Callers who go away leave work behind that still counts.
+            if number % 4 == 0 {
+                run.abort();
+            } else {
+                kept.push(run);
+            }
+        }
+        for run in kept {
+            run.await.expect("it ends");
+        }
+        assert_eq!(crowd.lock().1, places, "at the same time");
     }
 }

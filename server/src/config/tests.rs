@@ -6,6 +6,21 @@ use tempfile::TempDir;
 
 use super::*;
 
+/// The settings of which help has to tell a default.
+const SETTINGS_WITH_DEFAULT: [&str; 11] = [
+    "listen",
+    "insecure-listen",
+    "metrics-listen",
+    "node-name",
+    "reflection",
+    "cors-origins",
+    "drain-window",
+    "drain-timeout",
+    "log",
+    "log-format",
+    "limits-profile",
+];
+
 fn config(flags: &[&str]) -> Result<Config, Error> {
     Config::from_flags(flags)
 }
@@ -23,16 +38,50 @@ fn port(config: &Config) -> u16 {
     config.settings.listen.port()
 }
 
+/// The settings with a default, as help tells them: the name and the default.
+fn told_defaults() -> Vec<(String, String)> {
+    let help = Settings::command().render_long_help().to_string();
+    let mut told = Vec::new();
+    let mut name = None;
+    for line in help.lines().map(str::trim) {
+        if let Some(flag) = line.split(' ').find_map(|word| word.strip_prefix("--")) {
+            if line.starts_with('-') {
+                let end = flag.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+                name = Some(flag[..end.unwrap_or(flag.len())].to_owned());
+            }
+        } else if let Some(default) = line
+            .strip_prefix("[default: ")
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            told.push((
+                name.take().expect("a default is some flag's"),
+                default.to_owned(),
+            ));
+        }
+    }
+    told
+}
+
 #[test]
 fn defaults_are_what_help_says() {
-    let config = config(&[]).expect("valid");
-    assert_eq!(
-        config.settings.listen,
-        SocketAddr::from(([127, 0, 0, 1], 7400))
-    );
-    assert_eq!(config.settings.drain_timeout.0, Duration::from_secs(30));
-    assert!(config.settings.reflection);
-    assert!(!config.settings.insecure_listen);
+    let shown = config(&[]).expect("valid").shown;
+    let told = told_defaults();
+    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, SETTINGS_WITH_DEFAULT);
+    for (name, default) in &told {
+        let line = shown
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        let value = line.unwrap_or_else(|| panic!("{name} is not in force"));
+        let value = value.trim_matches(['[', ']']).trim_matches('"');
+        assert_eq!(value, default, "{name}");
+    }
+    let settings = config(&[]).expect("valid").settings;
+    // What they mean, for one of each kind.
+    assert_eq!(settings.listen, SocketAddr::from(([127, 0, 0, 1], 7400)));
+    assert_eq!(settings.drain_timeout.0, Duration::from_secs(30));
+    assert!(settings.reflection);
+    assert!(!settings.insecure_listen);
 }
 
 #[test]

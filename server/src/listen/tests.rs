@@ -140,13 +140,18 @@ async fn call_in_progress_is_answered_before_its_connection_ends() {
 
 #[tokio::test]
 async fn call_that_never_ends_is_cut() {
-    let stuck = get(std::future::pending::<&str>);
+    let (begun, mut began) = tokio::sync::mpsc::channel(1);
+    let stuck = get(move || async move {
+        begun.send(()).await.expect("awaited");
+        std::future::pending::<&str>().await
+    });
     let served = serve(Limits::default(), Router::new().route("/", stuck));
     let mut stream = TcpStream::connect(served.address).await.expect("connects");
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .expect("written");
+    began.recv().await.expect("begun");
     served.drain.cut_now();
     timeout(PATIENCE, served.task)
         .await

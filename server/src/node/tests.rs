@@ -151,11 +151,16 @@ async fn draining_node_refuses_new_sessions() {
 #[tokio::test]
 async fn call_that_never_ends_does_not_hold_the_node_beyond_its_deadline() {
     let running = start_with(&["--drain-window=10ms", "--drain-timeout=300ms"]).await;
-    let (_sender, never) = tokio::sync::mpsc::channel::<u8>(1);
-    let stream = tokio_stream::wrappers::ReceiverStream::new(never);
-    let body = futures_util::StreamExt::map(stream, |byte| {
-        Ok::<_, std::io::Error>(Bytes::from(vec![byte]))
+    // More than a call's window: the client comes to what follows it once the node reads the call.
+    let mut half = vec![0, 0, 2, 0, 0];
+    half.resize(80 << 10, 0x0a);
+    let (reading, is_read) = tokio::sync::oneshot::channel();
+    let half = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from(half)) });
+    let never = futures_util::stream::once(async move {
+        reading.send(()).expect("the test waits for it");
+        std::future::pending().await
     });
+    let body = futures_util::StreamExt::chain(half, never);
     let request = ::http::Request::post("/magpie.v1.AuthService/LogIn")
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -166,7 +171,8 @@ async fn call_that_never_ends_does_not_hold_the_node_beyond_its_deadline() {
         .await
         .expect("connects");
     let call = tokio::spawn(tower::Service::call(ready, request));
-    tokio::task::yield_now().await;
+    let begun = timeout(Duration::from_secs(5), is_read).await;
+    begun.expect("in time").expect("the node reads the call");
     running.node.shutdown();
     let ended = timeout(Duration::from_secs(5), running.node.wait()).await;
     ended.expect("within the deadline").expect("ends well");
