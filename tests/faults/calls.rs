@@ -9,12 +9,14 @@ use magpie::v1::{
     client_frame, list_messages_request::Position,
 };
 use magpie_tests::{
-    guard::{event, guarded},
+    guard::{event, event_within, guarded},
     person::message,
     refusal,
+    session::hello,
 };
 use prost::Message;
 use tokio::time::timeout;
+use tonic::Status;
 
 use crate::{
     peer::{Call, Peer, WINDOW_MAX, prefixed, status},
@@ -25,6 +27,9 @@ const CONNECTIONS: usize = 30;
 
 /// The streams that a connection may have.
 const STREAMS: usize = 32;
+
+/// How long a stream may be without its Hello: 10 s, and what a busy machine adds.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn half_a_large_message_in_every_stream_is_refused_beyond_the_connections_budget() {
@@ -226,9 +231,39 @@ async fn requests_that_wait_for_their_turn_cost_a_bounded_amount() {
     .await;
 }
 
-/// The unfinished first message of a stream is bounded as well.
+/// A stream holds a place of its connection's from its headers on.
 #[tokio::test]
 async fn streams_that_never_finish_their_hello_end() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
+        let hello = client_frame::Frame::Hello(hello(State::default()));
+        let hello = crate::peer::framed(1, hello);
+        let mut calls = Vec::new();
+        // Without a word, within the prefix, and within the message.
+        for sent in [0, 3, hello.len() - 1] {
+            let call = peer.call(&scene.mallory, "ChatService/Chat").await;
+            let mut call = call.expect("a stream opens");
+            let part = hello.slice(..sent);
+            call.request.send_data(part, false).expect("it goes out");
+            calls.push(call);
+        }
+        for call in calls {
+            let Call { response, request } = call;
+            let answer = event_within(HELLO_TIME_MAX, "an end", response).await;
+            let answer = answer.expect("an answer");
+            let status = Status::from_header_map(answer.headers());
+            let error = refusal::of_status(&status.expect("the call is refused as a whole"));
+            assert_eq!(error.reason(), Reason::FrameOutOfOrder, "{error:?}");
+            drop(request);
+        }
+        assert!(peer.is_open(), "the connection goes on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_that_begin_with_another_frame_end() {
     guarded(async {
         let scene = Scene::new().await;
         let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
