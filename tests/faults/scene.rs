@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 
 use magpie::v1::State;
 use magpie_tests::{
+    memory::MemoryMark,
     node::{Node, Setup},
     person::Person,
     session::Session,
@@ -12,8 +13,7 @@ use magpie_tests::{
 
 use crate::honest::Honest;
 
-/// What one hostile connection may cost the node.
-pub(crate) const CONNECTION_BYTES_MAX: usize = 3 << 19;
+pub(crate) use magpie_tests::memory::CONNECTION_BYTES_MAX;
 
 /// Ticks of the kernel's clock of CPU time in a second, as everywhere on Linux.
 const TICKS_PER_SECOND: u64 = 100;
@@ -62,13 +62,7 @@ impl Scene {
 
     /// Notes the node's memory, so that what it takes at the most from now on can be told.
     pub(crate) fn mark_memory(&mut self) -> MemoryMark {
-        let pid = self.node.process().pid();
-        // Sets the highest mark back to what is in use now.
-        fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("one's own child allows it");
-        MemoryMark {
-            pid,
-            before: status_bytes(pid, "VmRSS:"),
-        }
+        MemoryMark::of(self.node.process().pid())
     }
 
     /// The CPU time that the node has taken so far.
@@ -90,40 +84,6 @@ impl Scene {
 )]
 pub(crate) fn note(figure: &str) {
     println!("{figure}");
-}
-
-/// What the node had in memory at some moment.
-#[derive(Debug)]
-pub(crate) struct MemoryMark {
-    pid: u32,
-    before: usize,
-}
-
-impl MemoryMark {
-    /// How much more it has had at any moment since.
-    pub(crate) fn growth(&self) -> usize {
-        status_bytes(self.pid, "VmHWM:").saturating_sub(self.before)
-    }
-
-    /// The same for each of so many connections; not above what one may cost.
-    pub(crate) fn growth_each(&self, what: &str, connections: usize) -> usize {
-        let each = self.growth() / connections;
-        note(&format!("{what}: {} KiB a connection", each >> 10));
-        assert!(
-            each <= CONNECTION_BYTES_MAX,
-            "{what}: {} KiB a connection",
-            each >> 10
-        );
-        each
-    }
-}
-
-fn status_bytes(pid: u32, name: &str) -> usize {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(path).expect("a running process has a status");
-    let line = status.lines().find(|line| line.starts_with(name));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());
-    kilobytes.expect("the status tells its memory") * 1_024
 }
 
 /// Opens a stream from nothing and waits until it is live.

@@ -13,6 +13,7 @@ pub mod grpc_web;
 pub mod guard;
 pub mod history;
 pub mod http;
+pub mod memory;
 pub mod node;
 pub mod person;
 pub mod process;
