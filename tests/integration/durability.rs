@@ -1,9 +1,12 @@
 //! What was answered is on the disk: over kills in a loop, and in the order of system calls.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
-use magpie::v1::{ServerFrame, server_frame::Frame};
+use magpie::v1::{
+    CreateRoomRequest, MarkReadRequest, ServerFrame, SignUpRequest, server_frame::Frame,
+};
 use magpie_tests::{
+    api::{PASSWORD, new_id},
     chatter::{Chatter, Plan},
     guard::{guarded, guarded_for},
     history::{History, device_complaints},
@@ -73,14 +76,21 @@ async fn a_hundred_kills_under_load_lose_and_double_nothing() {
     .await;
 }
 
+/// System calls that show what came, what went, and what was synced between.
+const WIRE_CALLS: &str =
+    "trace=fdatasync,fsync,recvfrom,read,readv,recvmsg,sendto,write,writev,sendmsg";
+
+/// A node whose trace holds all bytes and the names of all files.
+fn traced(file: &Path) -> Setup {
+    Setup::new().strace(file, &["-y", "-xx", "-s", "100000", "-e", WIRE_CALLS])
+}
+
 #[tokio::test]
 async fn fdatasync_returns_before_the_answer_is_written() {
     guarded(async {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("trace");
-        let calls = "trace=fdatasync,fsync,recvfrom,read,readv,recvmsg,sendto,write,writev,sendmsg";
-        let setup = Setup::new().strace(&file, &["-xx", "-s", "100000", "-e", calls]);
-        let mut scene = Scene::on(setup).await;
+        let mut scene = Scene::on(traced(&file)).await;
         let session = live(&scene.ann).await;
         let mut sent = Vec::new();
         for number in 0..20 {
@@ -90,25 +100,68 @@ async fn fdatasync_returns_before_the_answer_is_written() {
         }
         drop(session);
         ended_and_traced(&mut scene, &file).await;
-        let (requests, answers, syncs) = wire(&file);
-        assert!(!syncs.is_empty(), "no fdatasync in the trace");
+        let wire = Wire::read(&file);
         for (request, seq) in sent {
             let id = &request.client_message_id;
-            let came = requests.iter().find(|(_, bytes)| contains(bytes, id));
-            let came = came.expect("the request is in the trace").0;
-            let went = answers.iter().filter(|(_, frame)| tells_of(frame, seq));
-            let went = went
-                .map(|(place, _)| *place)
-                .min()
-                .expect("the answer is in the trace");
-            let synced = syncs
-                .iter()
-                .any(|&(began, returned)| began > came && returned < went);
-            assert!(
-                synced,
-                "seq {seq}: came at {came}, told at {went}, no sync between"
-            );
+            let told = |message: &[u8]| {
+                // Answers of unary calls may decode as a frame, but not as one of ours.
+                ServerFrame::decode(message).is_ok_and(|frame| tells_of(&frame, seq))
+            };
+            wire.synced_between(&format!("seq {seq}"), id, told, JOURNAL);
         }
+    })
+    .await;
+}
+
+/// Every kind of change, by unary calls: what it appends is in the journal, and what it changes of
+/// accounts in SQLite's.
+#[tokio::test]
+async fn unary_changes_are_synced_before_their_answer_is_written() {
+    guarded(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("trace");
+        let mut scene = Scene::on(traced(&file)).await;
+        let last = scene.ann_sends(3).await;
+        let (ann, bob) = (&scene.ann, &scene.bob);
+
+        let send = message(scene.room, "by a call");
+        let sent = ann.send_request(send.clone()).await.expect("sent");
+        let mark = MarkReadRequest {
+            room_id: scene.room,
+            seq: last,
+        };
+        let marked = bob.api.messages().mark_read(bob.asks(mark)).await;
+        let marked = marked.expect("marked").into_inner();
+        let create = CreateRoomRequest {
+            client_message_id: new_id(),
+            title: "synced".to_owned(),
+        };
+        let created = ann.api.rooms().create_room(ann.asks(create.clone())).await;
+        let created = created.expect("created").into_inner();
+        let sign_up = SignUpRequest {
+            handle: "synced_sign_up".to_owned(),
+            password: PASSWORD.to_owned(),
+            ..SignUpRequest::default()
+        };
+        let signed_up = ann.api.auth().sign_up(sign_up.clone()).await;
+        let signed_up = signed_up.expect("granted").into_inner();
+
+        ended_and_traced(&mut scene, &file).await;
+        let wire = Wire::read(&file);
+        let synced = |what: &str, request: &[u8], answer: Vec<u8>, file: &str| {
+            wire.synced_between(what, request, |message| message == answer, file);
+        };
+        let id = |id: &[u8]| id.to_vec();
+        let answer = sent.encode_to_vec();
+        synced("a send", &id(&send.client_message_id), answer, JOURNAL);
+        let answer = marked.encode_to_vec();
+        synced("a mark", &mark.encode_to_vec(), answer, JOURNAL);
+        for file in [JOURNAL, ACCOUNTS] {
+            let answer = created.encode_to_vec();
+            synced("a room", &id(&create.client_message_id), answer, file);
+        }
+        let answer = signed_up.encode_to_vec();
+        synced("an account", sign_up.handle.as_bytes(), answer, ACCOUNTS);
     })
     .await;
 }
@@ -177,63 +230,98 @@ async fn ended_and_traced(scene: &mut Scene, file: &Path) {
     trace::finished(file, pid).await;
 }
 
-type Wire = (
-    Vec<(usize, Vec<u8>)>,
-    Vec<(usize, ServerFrame)>,
-    Vec<(usize, usize)>,
-);
+/// How the names of the files end that hold what was appended, and what accounts hold.
+const JOURNAL: &str = ".jnl";
+const ACCOUNTS: &str = "accounts.sqlite-wal";
 
-/// From a trace: what came from clients and when it had come, the frames that went to them and
-/// when their writing began, and the syncs.
-fn wire(file: &Path) -> Wire {
-    let (mut requests, mut answers, mut syncs) = (Vec::new(), Vec::new(), Vec::new());
-    let mut outgoing = std::collections::HashMap::<String, Outgoing>::new();
-    for call in trace::read(file) {
-        let descriptor = call
-            .args
-            .split(',')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        match call.name.as_str() {
-            "fdatasync" | "fsync" if call.result.starts_with('0') => {
-                syncs.push((call.began, call.returned));
+/// What a trace tells, each with its place in it.
+struct Wire {
+    /// What came from clients, where it had come.
+    requests: Vec<(usize, Vec<u8>)>,
+    /// The messages that went to them, where their writing began.
+    answers: Vec<(usize, Vec<u8>)>,
+    /// Where a sync began, where it returned, and of which file.
+    syncs: Vec<(usize, usize, String)>,
+}
+
+impl Wire {
+    fn read(file: &Path) -> Self {
+        let (mut requests, mut answers, mut syncs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut outgoing = HashMap::<String, Outgoing>::new();
+        for call in trace::read(file) {
+            let file = call.file();
+            match call.name.as_str() {
+                "fdatasync" | "fsync" if call.result.starts_with('0') => {
+                    syncs.push((call.began, call.returned, file));
+                }
+                "recvfrom" | "read" | "readv" | "recvmsg" if file.starts_with("socket:") => {
+                    requests.push((call.returned, hex_strings(&call.args)));
+                }
+                "sendto" | "write" | "writev" | "sendmsg" if file.starts_with("socket:") => {
+                    let mut bytes = hex_strings(&call.args);
+                    bytes.truncate(call.result.parse().unwrap_or_default());
+                    // A descriptor's number serves again once it was closed, a socket's does not.
+                    let messages = outgoing.entry(file).or_default().take(&bytes);
+                    answers.extend(messages.into_iter().map(|message| (call.began, message)));
+                }
+                _ => {}
             }
-            "recvfrom" | "read" | "readv" | "recvmsg" => {
-                requests.push((call.returned, hex_strings(&call.args)));
-            }
-            "sendto" | "write" | "writev" | "sendmsg" => {
-                let mut bytes = hex_strings(&call.args);
-                bytes.truncate(call.result.parse().unwrap_or_default());
-                let outgoing = outgoing.entry(descriptor).or_default();
-                let frames = outgoing.take(&bytes);
-                answers.extend(frames.into_iter().map(|frame| (call.began, frame)));
-            }
-            _ => {}
+        }
+        Self {
+            requests,
+            answers,
+            syncs,
         }
     }
-    (requests, answers, syncs)
+
+    /// Checks that a sync of such a file lies between a request, known by some of its bytes, and
+    /// the first message that tells of it.
+    #[track_caller]
+    fn synced_between(
+        &self,
+        what: &str,
+        request: &[u8],
+        tells: impl Fn(&[u8]) -> bool,
+        file: &str,
+    ) {
+        let mut came = self.requests.iter();
+        let came = came.find(|(_, bytes)| contains(bytes, request));
+        let came = came.unwrap_or_else(|| panic!("{what}: no request in the trace"));
+        let came = came.0;
+        let mut went = self.answers.iter().filter(|(place, _)| *place > came);
+        let went = went.find(|(_, message)| tells(message));
+        let went = went.unwrap_or_else(|| panic!("{what}: no answer in the trace"));
+        let went = went.0;
+        let is_between = |(began, returned, of): &(usize, usize, String)| {
+            *began > came && *returned < went && of.ends_with(file)
+        };
+        assert!(
+            self.syncs.iter().any(is_between),
+            "{what}: came at {came}, told at {went}, no sync of {file} between: {:?}",
+            self.syncs
+        );
+    }
 }
 
 /// The bytes that were written to one descriptor, read as HTTP/2 frames.
 #[derive(Default)]
 struct Outgoing {
     bytes: Vec<u8>,
-    streams: std::collections::HashMap<u32, Vec<u8>>,
+    streams: HashMap<u32, Vec<u8>>,
 }
 
 impl Outgoing {
-    fn take(&mut self, bytes: &[u8]) -> Vec<ServerFrame> {
+    /// The gRPC messages that these bytes complete.
+    fn take(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.bytes.extend_from_slice(bytes);
-        let mut frames = Vec::new();
+        let mut found = Vec::new();
         while self.bytes.len() >= 9 {
             let length =
                 u32::from_be_bytes([0, self.bytes[0], self.bytes[1], self.bytes[2]]) as usize;
             let (kind, flags) = (self.bytes[3], self.bytes[4]);
             let stream = [self.bytes[5], self.bytes[6], self.bytes[7], self.bytes[8]];
             let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-            // What is no HTTP/2 is a file or a pipe.
+            // What is no HTTP/2 is of another protocol.
             if kind > 9 || length > 16_384 || flags & 0x40 != 0 {
                 self.bytes.clear();
                 break;
@@ -245,26 +333,24 @@ impl Outgoing {
             if kind == 0 {
                 let data = self.streams.entry(stream).or_default();
                 data.extend(payload);
-                frames.extend(messages(data));
+                found.extend(messages(data));
             }
         }
-        frames
+        found
     }
 }
 
 /// Takes the whole gRPC messages off the data of a stream.
-fn messages(data: &mut Vec<u8>) -> Vec<ServerFrame> {
-    let mut frames = Vec::new();
+fn messages(data: &mut Vec<u8>) -> Vec<Vec<u8>> {
+    let mut whole = Vec::new();
     while data.len() >= 5 {
         let length = u32::from_be_bytes([data[1], data[2], data[3], data[4]]) as usize;
         if data.len() < 5 + length {
             break;
         }
-        let message: Vec<u8> = data.drain(..5 + length).skip(5).collect();
-        // Answers of unary calls are no frames; they may decode as one, but not as ours.
-        frames.extend(ServerFrame::decode(message.as_slice()).ok());
+        whole.push(data.drain(..5 + length).skip(5).collect());
     }
-    frames
+    whole
 }
 
 /// Whether a frame shows a client that this entry exists: by the answer or by the event.

@@ -21,6 +21,31 @@ pub struct Call {
     pub result: String,
 }
 
+impl Call {
+    /// The number of the descriptor that the call is about.
+    pub fn descriptor(&self) -> &str {
+        let end = self.args.find(|c: char| !c.is_ascii_digit());
+        &self.args[..end.unwrap_or(self.args.len())]
+    }
+
+    /// What that descriptor is, in a trace that was written with `-y`: a path, or such as
+    /// `socket:[7]`.
+    pub fn file(&self) -> String {
+        let named = self.args[self.descriptor().len()..].strip_prefix('<');
+        let name = named.and_then(|rest| rest.split_once('>'));
+        let name = name.map(|(name, _)| name).unwrap_or_default();
+        if !name.starts_with("\\x") {
+            return name.to_owned();
+        }
+        // With -xx names are in hexadecimal, too.
+        let bytes = name.split("\\x").filter(|pair| !pair.is_empty());
+        let bytes: Vec<u8> = bytes
+            .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 /// Waits until strace has written all about a process that has ended.
 ///
 /// # Panics
@@ -126,5 +151,26 @@ mod tests {
             .map(|c| (c.name.as_str(), c.began, c.returned, c.result.as_str()))
             .collect();
         assert_eq!(shape, [("fdatasync", 0, 2, "0"), ("writev", 1, 1, "1")]);
+    }
+
+    #[test]
+    fn descriptors_have_the_names_that_strace_gives_them() {
+        let call = |args: &str| Call {
+            thread: 1,
+            name: "fdatasync".to_owned(),
+            args: args.to_owned(),
+            began: 0,
+            returned: 0,
+            result: "0".to_owned(),
+        };
+        let shape = |args| {
+            let call = call(args);
+            (call.descriptor().to_owned(), call.file())
+        };
+        let named = |number: &str, file: &str| (number.to_owned(), file.to_owned());
+        assert_eq!(shape("13</d/0.jnl>)"), named("13", "/d/0.jnl"));
+        assert_eq!(shape("13<\\x2f\\x64>, \"\\x61\""), named("13", "/d"));
+        assert_eq!(shape("9<socket:[7]>, 1"), named("9", "socket:[7]"));
+        assert_eq!(shape("5"), named("5", ""));
     }
 }
