@@ -1,12 +1,14 @@
 //! One client_message_id makes at most one entry, whatever is repeated, and however.
 
+use std::time::Duration;
+
 use magpie::v1::{
     CreateRoomRequest, Effect, Entry, InviteMembersRequest, LeaveRoomRequest, Reason,
-    SendMessageRequest, UpdateRoomRequest,
+    SendMessageRequest, UpdateRoomRequest, client_frame,
 };
 use magpie_tests::{
     api::new_id,
-    guard::guarded,
+    guard::{guarded, guarded_for},
     node::Setup,
     person::{Person, message, text_of},
     refusal,
@@ -101,6 +103,100 @@ async fn a_repeated_send_is_found_in_the_store_where_memory_has_forgotten_it() {
         let status = ann.send_request(other).await.expect_err("refused");
         assert_eq!(refusal::of_status(&status).reason(), Reason::IdReused);
         assert_eq!(copies(&ann.log(scene.room).await, &request), 1);
+    })
+    .await;
+}
+
+/// Who states no cursor is searched for among as many entries as ids are kept.
+#[tokio::test]
+async fn a_repeated_send_without_a_cursor_is_found_in_the_store_after_a_kill() {
+    guarded(async {
+        let small = Setup::new()
+            .limit("room_tail_entries_max", 8)
+            .limit("room_ids_max", 200);
+        let mut scene = Scene::on(small).await;
+        let request = message(scene.room, "bare");
+        let first = scene.ann.send_request(request.clone()).await.expect("sent");
+        scene.ann_sends(60).await;
+        // The first start reads all that has no hint yet, the second the tail alone.
+        scene.node.kill_and_restart().await;
+        scene.node.kill_and_restart().await;
+        let ann = scene.ann.over(scene.node.api());
+        let again = ann.send_request(request.clone()).await;
+        assert_eq!(again.expect("answered again"), first);
+        assert_eq!(copies(&ann.log(scene.room).await, &request), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retry_from_too_long_ago_is_refused_and_appends_nothing() {
+    /// Entries of one bucket, and some more.
+    const SENDS: usize = 4_200;
+    guarded_for(Duration::from_secs(120), async {
+        let short = Setup::new()
+            .limit("room_tail_entries_max", 8)
+            .limit("room_ids_max", 8)
+            .limit("dedup_buckets_max", 1);
+        let scene = Scene::on(short).await;
+        let request = SendMessageRequest {
+            after_seq: Some(2),
+            ..message(scene.room, "long ago")
+        };
+        scene.ann.send_request(request.clone()).await.expect("sent");
+        let session = live(&scene.ann).await;
+        let mut sent = 0;
+        while sent < SENDS {
+            let mut answers = Vec::new();
+            for _ in 0..60 {
+                sent += 1;
+                let frame = message(scene.room, &sent.to_string());
+                let frame = client_frame::Frame::SendMessage(frame);
+                answers.push(session.ask(frame).await);
+            }
+            for answer in answers {
+                answer.await.expect("sent");
+            }
+        }
+        let head = scene.ann.summary(scene.room).await.expect("read").head_seq;
+        let by_frame = session.send(request.clone()).await.expect_err("refused");
+        let by_call = scene.ann.send_request(request).await.expect_err("refused");
+        for error in [by_frame, refusal::of_status(&by_call)] {
+            refusal::expect(&error, Reason::TooOldToRetry, Effect::AttemptNone);
+        }
+        let now = scene.ann.summary(scene.room).await.expect("read").head_seq;
+        assert_eq!(now, head, "nothing was appended");
+    })
+    .await;
+}
+
+/// What was done is answered as before, whatever has changed since.
+#[tokio::test]
+async fn a_repeated_send_is_answered_while_its_sender_may_send_no_more() {
+    guarded(async {
+        let setup = Setup::new()
+            .limit("room_send_burst", 3)
+            .limit("room_sends_per_minute", 1);
+        let scene = Scene::on(setup).await;
+        let request = message(scene.room, "first");
+        let first = scene.bob.send_request(request.clone()).await.expect("sent");
+        for _ in 0..2 {
+            scene.bob.send(scene.room, "more").await.expect("sent");
+        }
+        let limited = scene.bob.send(scene.room, "too much").await;
+        let limited = refusal::of_status(&limited.expect_err("the rate is used up"));
+        assert_eq!(limited.reason(), Reason::RateLimited, "{limited:?}");
+        let again = scene.bob.send_request(request.clone()).await;
+        assert_eq!(again.expect("answered again"), first, "while limited");
+
+        let removed = scene.ann.remove(scene.room, scene.bob.user_id).await;
+        removed.expect("removed");
+        let refused = scene.bob.send(scene.room, "let me in").await;
+        let refused = refusal::of_status(&refused.expect_err("no member"));
+        assert_eq!(refused.reason(), Reason::NotAMember, "{refused:?}");
+        let again = scene.bob.send_request(request.clone()).await;
+        assert_eq!(again.expect("answered again"), first, "after the removal");
+        assert_eq!(copies(&scene.ann.log(scene.room).await, &request), 1);
     })
     .await;
 }

@@ -12,6 +12,7 @@ mod library;
 mod membership;
 mod network;
 mod presence;
+mod recovery;
 mod refusals;
 mod resume;
 mod scene;
