@@ -17,7 +17,7 @@ use magpie_tests::{
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::scene::{Scene, resume};
+use crate::scene::{Scene, live, resume};
 
 /// How often the node is killed.
 const KILLS: u32 = 20;
@@ -241,6 +241,7 @@ async fn members(person: &Person, room_id: i64) -> Vec<i64> {
 async fn nothing_of_an_unloaded_room_reaches_somebody_who_was_removed_from_it() {
     guarded(async {
         let mut scene = Scene::on(Setup::new().limit("slot_millis", 1)).await;
+        let generation = live(&scene.bob).await.welcome.generation;
         let removed = scene.ann.remove(scene.room, scene.bob.user_id).await;
         let removed = removed.expect("removed");
         // The first start finishes what was left; the second finds nothing to load a room for.
@@ -251,8 +252,6 @@ async fn nothing_of_an_unloaded_room_reaches_somebody_who_was_removed_from_it() 
         scene.node.start().await;
         let ann = scene.ann.over(scene.node.api());
         let bob = scene.bob.over(scene.node.api());
-        let generation = crate::scene::live(&ann).await.welcome.generation;
-        assert_eq!(scene.node.metric("magpie_rooms").await, 0.0, "in memory");
         let cursor = RoomCursor {
             room_id: scene.room,
             seq: removed,
@@ -264,6 +263,7 @@ async fn nothing_of_an_unloaded_room_reaches_somebody_who_was_removed_from_it() 
             cursors: vec![cursor],
         };
         let session = resume(&bob, state).await;
+        assert_eq!(scene.node.metric("magpie_rooms").await, 0.0, "in memory");
         for _ in 0..3 {
             ann.send(scene.room, "among us").await.expect("sent");
         }
