@@ -16,7 +16,7 @@ use magpie_tests::{
 };
 use prost::Message;
 
-use crate::scene::{Scene, live};
+use crate::scene::{Scene, live, since_joining};
 
 /// How often the node is killed.
 const KILLS: u32 = 100;
@@ -40,15 +40,15 @@ async fn a_hundred_kills_under_load_lose_and_double_nothing() {
         };
         let chatters = [
             (
-                scene.ann.user_id,
+                scene.ann.clone(),
                 load(&scene.ann, "ann", plan(scene.room, true)),
             ),
             (
-                scene.bob.user_id,
+                scene.bob.clone(),
                 load(&scene.bob, "bob", plan(scene.room, false)),
             ),
             (
-                scene.bob.user_id,
+                scene.bob.clone(),
                 load(&scene.bob, "bob aside", plan(side, true)),
             ),
         ];
@@ -60,15 +60,21 @@ async fn a_hundred_kills_under_load_lose_and_double_nothing() {
         }
         history.more_answers(50).await;
         let mut devices = Vec::new();
-        for (_, chatter) in chatters {
-            devices.push(chatter.stop().await);
+        for (person, chatter) in chatters {
+            devices.push((person, chatter.stop().await));
         }
         let ann = scene.ann.over(scene.node.api());
         for room in [scene.room, side] {
             let log = ann.log(room).await;
             history.check(room, &log);
-            for device in &devices {
+            for (person, device) in &devices {
                 assert_eq!(device_complaints(device, room, &log), Vec::<String>::new());
+                // Nothing is sent while the node is down, so that no device misses many.
+                let shown = device.entries(room);
+                let last = shown.last().map_or(0, |entry| entry.seq);
+                assert_eq!(device.cursor(room), last, "it shows all up to its cursor");
+                assert_eq!(shown, &since_joining(person, &log)[..shown.len()]);
+                assert!(shown.len() > KILLS as usize, "{} entries", shown.len());
             }
         }
         assert!(history.answers() > 12 * KILLS as usize);

@@ -19,6 +19,8 @@ pub struct Device {
     pub complaints: Vec<String>,
     /// How many entries came that the device held already; allowed, but dear.
     pub repeated: usize,
+    /// Where the server gave no entries, since too many were missed: the room, and how many.
+    pub stales: Vec<(i64, i64)>,
     generation: i64,
     account_revision: i64,
     cursors: BTreeMap<i64, i64>,
@@ -131,6 +133,9 @@ impl Device {
                     sync.through_seq
                 ));
             }
+            // What came before the own joining was not missed.
+            let held = cursor.max(summary.joined_seq - 1);
+            self.stales.push((room, sync.through_seq - held));
             self.shown.remove(&room);
             self.cursors.insert(room, sync.through_seq);
             return;
@@ -185,5 +190,168 @@ impl Device {
 
     fn complain(&mut self, what: String) {
         self.complaints.push(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use magpie::v1::{
+        AccountChanged, Event, MarksChanged, MemberChange, MemberMarks, MembershipChanged,
+        RoomSummary,
+    };
+
+    use super::*;
+
+    const ROOM: i64 = 7;
+    const OWN: i64 = 1;
+
+    fn entry(seq: i64) -> Entry {
+        Entry {
+            room_id: ROOM,
+            seq,
+            ..Entry::default()
+        }
+    }
+
+    fn joining(seq: i64) -> Entry {
+        let change = MemberChange {
+            user_id: OWN,
+            kind: MemberChangeKind::Joined.into(),
+            ..MemberChange::default()
+        };
+        let body = Body::MembershipChanged(MembershipChanged {
+            changes: vec![change],
+        });
+        Entry {
+            body: Some(body),
+            ..entry(seq)
+        }
+    }
+
+    fn event(entry: Entry) -> Frame {
+        Frame::Event(Event { entry: Some(entry) })
+    }
+
+    /// A RoomSync of the entries in (after, through], with the own mark at `read_seq`.
+    fn sync(after_seq: i64, through_seq: i64, read_seq: i64) -> RoomSync {
+        RoomSync {
+            summary: Some(RoomSummary {
+                room_id: ROOM,
+                joined_seq: 1,
+                read_seq,
+                ..RoomSummary::default()
+            }),
+            entries: (after_seq + 1..=through_seq).map(entry).collect(),
+            after_seq,
+            through_seq,
+            ..RoomSync::default()
+        }
+    }
+
+    fn stale(after: i64, through: i64) -> RoomSync {
+        RoomSync {
+            stale: true,
+            entries: Vec::new(),
+            ..sync(after, through, 0)
+        }
+    }
+
+    /// A device that joined at 1 and then took these frames.
+    fn after(frames: impl IntoIterator<Item = Frame>) -> Device {
+        let mut device = Device::new(OWN);
+        for frame in [event(joining(1))].into_iter().chain(frames) {
+            device.take(&ServerFrame {
+                request_id: 0,
+                frame: Some(frame),
+            });
+        }
+        device
+    }
+
+    #[track_caller]
+    fn complains_of(what: &str, frames: impl IntoIterator<Item = Frame>) {
+        let complaints = after(frames).complaints;
+        let has = complaints.iter().any(|complaint| complaint.contains(what));
+        assert!(has, "{what}: {complaints:?}");
+    }
+
+    #[test]
+    fn what_comes_in_order_passes_and_what_is_held_already_is_counted() {
+        let frames = [
+            Frame::RoomSync(sync(1, 3, 1)),
+            event(entry(3)),
+            event(entry(4)),
+        ];
+        let device = after(frames);
+        assert_eq!(device.complaints, Vec::<String>::new());
+        assert_eq!((device.repeated, device.cursor(ROOM)), (1, 4));
+        let shown = device.entries(ROOM).iter().map(|entry| entry.seq);
+        assert!(shown.eq(1..=4), "{:?}", device.entries(ROOM));
+        assert_eq!(device.state().cursors[0].read_seq, 1);
+    }
+
+    #[test]
+    fn a_gap_is_noticed() {
+        complains_of("gap between 1 and 3", [event(entry(3))]);
+        complains_of("RoomSync after 2", [Frame::RoomSync(sync(2, 2, 0))]);
+        let mut short = sync(1, 3, 0);
+        short.entries.pop();
+        complains_of("end before 3", [Frame::RoomSync(short)]);
+    }
+
+    #[test]
+    fn an_absence_is_no_gap() {
+        let device = after([event(joining(9))]);
+        assert_eq!(device.complaints, Vec::<String>::new());
+        assert_eq!(device.cursor(ROOM), 9);
+    }
+
+    #[test]
+    fn steps_back_are_noticed() {
+        let revision = |account_revision| {
+            Frame::AccountChanged(AccountChanged {
+                account_revision,
+                rooms: Vec::new(),
+            })
+        };
+        complains_of("revision went back", [revision(5), revision(4)]);
+        let mark = |read_seq| {
+            let own = MemberMarks {
+                user_id: OWN,
+                read_seq,
+                delivered_seq: 0,
+            };
+            Frame::MarksChanged(MarksChanged {
+                room_id: ROOM,
+                marks: vec![own],
+            })
+        };
+        complains_of("fell from 5 to 4", [mark(5), mark(4)]);
+        let back = [event(entry(2)), Frame::RoomSync(stale(0, 1))];
+        complains_of("leads back to 1", back);
+    }
+
+    #[test]
+    fn stale_is_counted_with_what_was_missed() {
+        let device = after([Frame::RoomSync(stale(1, 300))]);
+        assert_eq!(device.complaints, Vec::<String>::new());
+        assert_eq!(device.stales, [(ROOM, 299)]);
+        assert_eq!((device.cursor(ROOM), device.entries(ROOM)), (300, &[][..]));
+        let with_entries = RoomSync {
+            entries: vec![entry(2)],
+            ..stale(1, 300)
+        };
+        complains_of("but with entries", [Frame::RoomSync(with_entries)]);
+    }
+
+    #[test]
+    fn another_generation_begins_anew() {
+        let welcome = Frame::Welcome(magpie::v1::Welcome {
+            generation: 3,
+            ..magpie::v1::Welcome::default()
+        });
+        let device = after([welcome]);
+        assert_eq!((device.cursor(ROOM), device.entries(ROOM)), (0, &[][..]));
+        assert_eq!(device.state().generation, 3);
     }
 }

@@ -16,6 +16,9 @@ use tokio::sync::watch;
 
 use crate::{device::Device, guard, person::text_of};
 
+/// Entries that a device may have missed and is still given; those of these tests are small.
+const MISSED_MAX: i64 = 200;
+
 /// Every send of a test, on one logical clock.
 #[derive(Debug, Default)]
 pub struct History {
@@ -214,6 +217,10 @@ fn order_holds(sends: &[(u64, &Send)], log: &[Entry]) -> Vec<String> {
 /// in which its account was no member.
 pub fn device_complaints(device: &Device, room: i64, log: &[Entry]) -> Vec<String> {
     let mut complaints = device.complaints.clone();
+    let stales = device.stales.iter().filter(|stale| stale.0 == room);
+    for (_, missed) in stales.filter(|stale| stale.1 <= MISSED_MAX) {
+        complaints.push(format!("stale, where {missed} entries were missed"));
+    }
     let member = membership(device.user_id, log);
     for entry in device.entries(room) {
         let Some(index) = usize::try_from(entry.seq - 1)
@@ -367,6 +374,16 @@ mod tests {
         }
         let log = [entry(&requests[1], 1), entry(&requests[0], 2)];
         assert!(history.complaints(7, &log)[0].contains("overtook"));
+    }
+
+    #[test]
+    fn a_device_that_is_given_no_entries_is_noticed() {
+        let mut device = Device::new(1);
+        device.stales = vec![(7, MISSED_MAX + 1), (8, 1)];
+        let complaints = |device: &Device| device_complaints(device, 7, &[]);
+        assert_eq!(complaints(&device), Vec::<String>::new());
+        device.stales.push((7, MISSED_MAX));
+        assert!(complaints(&device)[0].contains("stale"));
     }
 
     #[test]
