@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use magpie::v1::State;
 use magpie_tests::{
     api::Api,
+    files::raise_descriptor_limit,
     guard::{event_within, guarded},
     node::Setup,
     proxy::{Fault, FaultProxy},
@@ -20,6 +21,7 @@ const CLIENTS: usize = 1_000;
 #[tokio::test]
 async fn sockets_of_clients_that_are_gone_are_freed_in_time() {
     guarded(async {
+        raise_descriptor_limit();
         let setup = Setup::new()
             .limit("user_sessions_max", 2_000)
             .limit("ping_interval_millis", 1_500)

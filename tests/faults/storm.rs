@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use magpie::v1::State;
-use magpie_tests::{guard::guarded, node::Setup};
+use magpie_tests::{files::raise_descriptor_limit, guard::guarded, node::Setup};
 use tokio::net::TcpStream;
 
 use crate::{peer::Peer, scene::Scene};
@@ -13,6 +13,7 @@ const CLIENTS: usize = 2_000;
 #[tokio::test]
 async fn all_of_two_thousand_clients_that_come_back_at_once_are_served() {
     guarded(async {
+        raise_descriptor_limit();
         let scene = Scene::on(Setup::new().limit("user_sessions_max", 4_000)).await;
         let honest = scene.honest().await;
         let begin = Instant::now();

@@ -1,6 +1,7 @@
 //! Black-box tests of a real node and the real programs: one behaviour per name.
 
 mod accounts;
+mod backup;
 mod conversation;
 mod drain;
 mod durability;
@@ -11,6 +12,7 @@ mod idempotency;
 mod library;
 mod membership;
 mod network;
+mod outsiders;
 mod presence;
 mod recovery;
 mod refusals;

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use magpie::v1::{ServerFrame, State, server_frame::Frame};
+use magpie::v1::{ServerFrame, State, client_frame, server_frame::Frame};
 use magpie_tests::{
     api::Api,
     chatter::{Chatter, Plan},
     guard::{guarded, guarded_for},
     history::{History, device_complaints},
     node::Setup,
+    person::message,
     proxy::{Fault, FaultProxy},
     session::Session,
 };
@@ -70,8 +71,8 @@ async fn a_stalled_reader_is_caught_up_and_holds_nobody_up() {
         for _ in 0..12 {
             let mut answers = Vec::new();
             for _ in 0..60 {
-                let request = magpie_tests::person::message(scene.room, &text);
-                let frame = magpie::v1::client_frame::Frame::SendMessage(request);
+                let request = message(scene.room, &text);
+                let frame = client_frame::Frame::SendMessage(request);
                 answers.push(session.ask(frame).await);
             }
             for answer in answers {
@@ -106,6 +107,35 @@ async fn a_slow_link_delays_and_loses_nothing() {
         let device = device_after(&scene.bob, &slow.received());
         assert_eq!(device.complaints, Vec::<String>::new());
         assert_eq!(device.entries(scene.room), since_joining(&scene.bob, &log));
+    })
+    .await;
+}
+
+/// The first attempt never arrives, or arrives long after the second.
+#[tokio::test]
+async fn a_sender_whose_link_is_dead_or_stalled_sends_again_and_makes_one_entry() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let proxy = FaultProxy::start(scene.node.address()).await;
+        for fault in [Fault::HalfOpen, Fault::Stall] {
+            let ann = scene.ann.over(Api::connect(proxy.address()));
+            let session = live(&ann).await;
+            proxy.set_open(fault);
+            let request = message(scene.room, &format!("over {fault:?}"));
+            let frame = client_frame::Frame::SendMessage(request.clone());
+            let answer = session.ask(frame).await;
+            let fresh = live(&scene.ann.over(Api::connect(proxy.address()))).await;
+            let sent = fresh.send(request.clone()).await.expect("sent");
+            if fault == Fault::Stall {
+                proxy.set_open(Fault::None);
+                let late = answer.await.expect("answered as before");
+                assert_eq!(late, Frame::SendMessage(sent), "{fault:?}");
+            }
+            let log = scene.ann.log(scene.room).await;
+            let id = &request.client_message_id;
+            let copies = log.iter().filter(|entry| entry.client_message_id == id);
+            assert_eq!(copies.count(), 1, "{fault:?}");
+        }
     })
     .await;
 }

@@ -1,7 +1,5 @@
 //! Bad input: each is refused with its reason, effect and field, and changes nothing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use magpie::v1::{
     BatchGetUsersRequest, ClientFrame, CreateRoomRequest, Effect, Error, GetMessageRequest,
@@ -12,7 +10,7 @@ use magpie::v1::{
 };
 use magpie_tests::{
     api::new_id,
-    guard::guarded,
+    guard::{event, guarded},
     person::{Person, message},
     raw, refusal,
     session::{Session, hello},
@@ -392,14 +390,9 @@ async fn bytes_that_do_not_decode_are_refused() {
     guarded(async {
         let scene = Scene::new().await;
         let path = "/magpie.v1.MessageService/SendMessage";
-        let mut invalid_utf8 = message(scene.room, "ab").encode_to_vec();
-        let place = invalid_utf8
-            .windows(2)
-            .rposition(|pair| pair == b"ab")
-            .expect("the text");
-        invalid_utf8[place] = 0xff;
+        let send = message(scene.room, "ab").encode_to_vec();
         for bytes in [
-            invalid_utf8,
+            without_utf8(send),
             b"\xff\xff\xff\xff garbage".to_vec(),
             vec![0x1a, 0x7f],
         ] {
@@ -424,35 +417,45 @@ async fn bytes_that_do_not_decode_are_refused() {
     .await;
 }
 
+/// The bytes of a message that has the text "ab", which is no UTF-8 in them any more.
+fn without_utf8(mut bytes: Vec<u8>) -> Vec<u8> {
+    let place = bytes.windows(2).rposition(|pair| pair == b"ab");
+    bytes[place.expect("the text")] = 0xff;
+    bytes
+}
+
 #[tokio::test]
 async fn a_stream_that_turns_to_garbage_is_closed_with_a_reason() {
     guarded(async {
         let scene = Scene::new().await;
-        let first = Some(client_frame::Frame::Hello(hello(State::default())));
-        let first = Bytes::from(
-            ClientFrame {
-                request_id: 0,
-                frame: first,
-            }
-            .encode_to_vec(),
-        );
-        let frames = vec![first, Bytes::from_static(b"\xff\xff\xff\xff")];
-        let frames = tokio_stream::iter(frames).chain(tokio_stream::pending());
-        let request: Request<_> = scene.bob.asks(frames);
-        let path = "/magpie.v1.ChatService/Chat";
-        let stream = raw::stream(scene.bob.api.channel(), path, request)
-            .await
-            .expect("opens");
-        let frames = stream.map_while(Result::ok).collect::<Vec<Bytes>>();
-        let frames = tokio::time::timeout(Duration::from_secs(10), frames).await;
-        let frames = frames.expect("the stream ends");
-        let last = frames.last().expect("frames came").clone();
-        let last = magpie::v1::ServerFrame::decode(last).expect("a frame");
-        let Some(Frame::Closing(closing)) = last.frame else {
-            panic!("{last:?}")
+        let head = scene.ann.log(scene.room).await.len();
+        let frame = |request_id, frame| {
+            let frame = Some(frame);
+            ClientFrame { request_id, frame }.encode_to_vec()
         };
-        let error = closing.error.expect("a reason");
-        assert_eq!(error.reason(), Reason::Undecodable, "{error:?}");
+        let send = client_frame::Frame::SendMessage(message(scene.room, "ab"));
+        let garbage = [b"\xff\xff\xff\xff".to_vec(), without_utf8(frame(1, send))];
+        for garbage in garbage {
+            let first = frame(0, client_frame::Frame::Hello(hello(State::default())));
+            let frames = [first, garbage].map(Bytes::from);
+            let frames = tokio_stream::iter(frames).chain(tokio_stream::pending());
+            let request: Request<_> = scene.bob.asks(frames);
+            let path = "/magpie.v1.ChatService/Chat";
+            let stream = raw::stream(scene.bob.api.channel(), path, request)
+                .await
+                .expect("opens");
+            let frames = stream.map_while(Result::ok).collect::<Vec<Bytes>>();
+            let frames = event("the stream ends", frames).await;
+            let last = frames.last().expect("frames came").clone();
+            let last = magpie::v1::ServerFrame::decode(last).expect("a frame");
+            let Some(Frame::Closing(closing)) = last.frame else {
+                panic!("{last:?}")
+            };
+            let error = closing.error.expect("a reason");
+            assert_eq!(error.reason(), Reason::Undecodable, "{error:?}");
+        }
+        let log = scene.ann.log(scene.room).await;
+        assert_eq!(log.len(), head, "nothing was sent");
     })
     .await;
 }
