@@ -335,10 +335,14 @@ async fn reflection_names_the_services_unless_it_is_off() {
     };
     let mut client =
         former::server_reflection_client::ServerReflectionClient::new(running.channel());
-    client
+    let mut answers = client
         .server_reflection_info(tokio_stream::once(old))
         .await
-        .expect("taken");
+        .expect("taken")
+        .into_inner();
+    let answer = answers.message().await.expect("open").expect("an answer");
+    let text = format!("{:?}", answer.message_response);
+    assert!(text.contains("magpie.v1.ChatService"), "{text}");
     running.end().await;
 
     let running = start_with(&["--reflection=false"]).await;
