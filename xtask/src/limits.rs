@@ -18,6 +18,10 @@ pub(crate) const DOCUMENT: &str = "docs/limits.md";
 const BEGIN: &str = "<!-- made by `cargo xtask generate`: begin -->";
 const END: &str = "<!-- made by `cargo xtask generate`: end -->";
 
+/// A limit that may be declared without being read: marks are shown as they are stored, which is
+/// within what it allows.
+const UNREAD: &str = "marks_delay_millis";
+
 /// A document without text, for a start.
 const EMPTY: &str = "# Limits\n\n<!-- made by `cargo xtask generate`: begin -->\n\
     <!-- made by `cargo xtask generate`: end -->\n";
@@ -37,6 +41,36 @@ pub(crate) fn write(workspace: &Workspace) -> Result<bool> {
 pub(crate) fn is_fresh(workspace: &Workspace) -> Result<bool> {
     let (old, new) = documents(workspace)?;
     Ok(old.as_ref() == Some(&new))
+}
+
+/// The limits that no source reads: they promise a bound that nothing keeps.
+pub(crate) fn unused(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut sources = String::new();
+    for path in workspace.files(&[".rs"])? {
+        let source = fs::read_to_string(workspace.root().join(&path))
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        if path.ends_with("limits.rs") {
+            let declared = declared::find(&source);
+            names.extend(declared.into_iter().flat_map(|declared| declared.limits));
+        } else if !path
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+        {
+            sources.push_str(&source);
+        }
+    }
+    let unread = |name: &&str| *name != UNREAD && !reads(&sources, name);
+    let names = names.iter().map(|limit| limit.name.as_str());
+    Ok(names.filter(unread).map(str::to_owned).collect())
+}
+
+/// Whether a source reads a limit, as `limits.name`.
+fn reads(source: &str, name: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = source.match_indices(name).map(|(at, _)| at);
+    found
+        .any(|at| source[..at].ends_with('.') && !source[at + name.len()..].starts_with(is_of_name))
 }
 
 /// The document as it is, and as it should be.
@@ -93,6 +127,13 @@ mod tests {
         let document = format!("# Limits\n{BEGIN}\nold\n{END}\nby hand\n");
         let placed = placed(&document, "new").unwrap();
         assert_eq!(placed, format!("# Limits\n{BEGIN}\nnew\n{END}\nby hand\n"));
+    }
+
+    #[test]
+    fn a_limit_is_read_where_it_is_taken_from_limits() {
+        assert!(reads("if count > self.limits.rooms_max {", "rooms_max"));
+        assert!(!reads("limits.rooms_max_each, rooms_max", "rooms_max"));
+        assert!(!reads("let limits = Limits { rooms_max: 5 };", "rooms_max"));
     }
 
     #[test]

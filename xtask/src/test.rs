@@ -49,7 +49,17 @@ pub(crate) fn run(workspace: &Workspace, only: &[String], arguments: &[String]) 
     // The count is the last line on standard output, whatever the verdict.
     println!("{tally}");
     steps.verdict()?;
+    all_ran(&tally)
+}
+
+/// A test that was skipped proves nothing, and no test at all proves less.
+fn all_ran(tally: &Tally) -> Result<()> {
     ensure!(tally.ran_any(), "no test was run");
+    let skipped = tally.skipped();
+    ensure!(
+        skipped == 0,
+        "{skipped} tests were skipped: make them run, or remove them"
+    );
     Ok(())
 }
 
@@ -92,7 +102,7 @@ fn run_group(
         // As cargo does; tests find their data by it.
         command
             .env("CARGO_MANIFEST_DIR", &program.folder)
-            .args(arguments);
+            .args(group::arguments(&group.name, arguments));
         if !watch::watch(&mut command, tally)? {
             failed.push(program.name.as_str());
         }
@@ -113,4 +123,27 @@ fn doc_tests(workspace: &Workspace, arguments: &[String], tally: &mut Tally) -> 
         "a test in a comment failed"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_or_not_run_fails() {
+        let after = |line: &str| {
+            let mut tally = Tally::default();
+            tally.add(line);
+            all_ran(&tally).is_ok()
+        };
+        assert!(after(
+            "test result: ok. 5 passed; 0 failed; 0 ignored; 7 filtered out"
+        ));
+        assert!(!after(
+            "test result: ok. 5 passed; 0 failed; 1 ignored; 0 filtered out"
+        ));
+        assert!(!after(
+            "test result: ok. 0 passed; 0 failed; 0 ignored; 7 filtered out"
+        ));
+    }
 }

@@ -39,6 +39,11 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
             limits::DOCUMENT
         ));
     }
+    for name in limits::unused(workspace)? {
+        findings.push(format!(
+            "limit {name}: nothing reads it: enforce it or drop it"
+        ));
+    }
     println!("{} files looked at", files.len());
     super::report(&findings, "breaches of the house rules (CONTRIBUTING.md)")
 }

@@ -37,6 +37,21 @@ pub(super) fn of(package: &str, target: &str, is_test_target: bool) -> String {
     }
 }
 
+/// Tests of which each takes the whole machine: two at once would fail for want of it.
+const ONE_BY_ONE: &str = "faults";
+
+/// What the test programs of a group are called with.
+pub(super) fn arguments(group: &str, asked: &[String]) -> Vec<String> {
+    let mut arguments = asked.to_vec();
+    let chosen = asked
+        .iter()
+        .any(|argument| argument.starts_with("--test-threads"));
+    if group == ONE_BY_ONE && !chosen {
+        arguments.push("--test-threads=1".to_owned());
+    }
+    arguments
+}
+
 /// Whether a group's tests call the node, the terminal client and programs of others.
 pub(super) fn calls_programs(group: &str) -> bool {
     !matches!(group, UNIT | super::DOC | "simulation")
@@ -75,5 +90,14 @@ mod tests {
         assert_eq!(of("magpie-tests", "integration", true), "integration");
         assert_eq!(of("magpie-tests", "magpie_tests", false), "unit");
         assert_eq!(of("magpie-core", "model", true), "unit");
+    }
+
+    #[test]
+    fn tests_that_take_the_machine_run_one_by_one() {
+        let asked = ["storm".to_owned()];
+        assert_eq!(arguments("faults", &asked), ["storm", "--test-threads=1"]);
+        assert_eq!(arguments("integration", &asked), ["storm"]);
+        let chosen = ["--test-threads=3".to_owned()];
+        assert_eq!(arguments("faults", &chosen), chosen);
     }
 }

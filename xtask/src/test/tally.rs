@@ -16,6 +16,11 @@ impl Tally {
         self.failed
     }
 
+    /// Tests that were skipped so far.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// Counts a test program that failed before it could count by itself.
     pub(super) fn add_failure(&mut self) {
         self.failed += 1;
@@ -78,5 +83,6 @@ mod tests {
             }
         );
         assert_eq!(tally.to_string(), "6 passed, 2 failed, 1 skipped");
+        assert_eq!(tally.skipped(), 1);
     }
 }
