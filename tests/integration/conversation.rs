@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use magpie::v1::{
-    Effect, MarkReadRequest, MarksChanged, Reason, SendTypingRequest, ServerFrame, client_frame,
-    server_frame::Frame,
+    Effect, MarkDeliveredRequest, MarkReadRequest, MarksChanged, MemberMarks, Reason,
+    SendTypingRequest, ServerFrame, client_frame, server_frame::Frame,
 };
 use magpie_tests::{
     guard::guarded,
@@ -212,4 +212,48 @@ fn marks_of(user_id: i64, seq: i64) -> impl Fn(&ServerFrame) -> Option<()> {
             .then_some(()),
         _ => None,
     }
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_told_by_frame_and_by_call_and_never_falls() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        let last = scene.ann_sends(3).await;
+        let (ann, bob) = (live(&scene.ann).await, live(&scene.bob).await);
+        let mark = |seq| MarkDeliveredRequest {
+            room_id: scene.room,
+            seq,
+        };
+        let by_frame = bob.ask(client_frame::Frame::MarkDelivered(mark(last - 1)));
+        match by_frame.await.await {
+            Ok(Frame::MarkDelivered(answer)) => assert_eq!(answer.delivered_seq, last - 1),
+            other => panic!("{other:?}"),
+        }
+        let by_call = async |seq| {
+            let request = scene.bob.asks(mark(seq));
+            let answer = scene.bob.api.messages().mark_delivered(request).await;
+            answer.expect("marked").into_inner().delivered_seq
+        };
+        assert_eq!(by_call(last).await, last);
+        assert_eq!(by_call(1).await, last, "a mark never falls");
+        let user_id = scene.bob.user_id;
+        let of_bob = |marks: &[MemberMarks]| {
+            let bobs = marks.iter().find(|mark| mark.user_id == user_id);
+            bobs.map(|mark| (mark.delivered_seq, mark.read_seq))
+        };
+        let shown = |frame: &ServerFrame| match &frame.frame {
+            Some(Frame::MarksChanged(changed)) => {
+                of_bob(&changed.marks).filter(|marks| marks.0 == last)
+            }
+            _ => None,
+        };
+        let (_, read) = ann.find(0, "Bob's mark", shown).await;
+        assert!(read < last, "what was delivered is not read yet");
+        drop((ann, bob));
+        scene.node.kill_and_restart().await;
+        let ann = scene.ann.over(scene.node.api());
+        let summary = ann.summary(scene.room).await.expect("a member reads it");
+        assert_eq!(of_bob(&summary.marks), Some((last, read)), "after a kill");
+    })
+    .await;
 }

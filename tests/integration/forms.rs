@@ -18,12 +18,12 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::scene::{Scene, live, since_joining};
 
 /// Where an observer has come: the cursor of the room it watches, and the account's rooms.
-type Progress = watch::Receiver<Device>;
+pub(crate) type Progress = watch::Receiver<Device>;
 
 /// Somebody who watches through one of the ways in, until dropped.
-struct Observer {
-    form: &'static str,
-    progress: Progress,
+pub(crate) struct Observer {
+    pub(crate) form: &'static str,
+    pub(crate) progress: Progress,
     task: JoinHandle<()>,
 }
 
@@ -39,7 +39,7 @@ async fn all_ways_in_see_the_same_entries() {
         let scene = Scene::new().await;
         let cat = scene.stranger().await;
         scene.ann_sends(3).await;
-        let observers = observers(&scene, &cat).await;
+        let observers = observers(&scene).await;
         // What follows is live for those who are members, and news for Cat later.
         let end = scripted(&scene, &cat).await;
         let log = scene.ann.log(scene.room).await;
@@ -169,7 +169,7 @@ async fn a_poller_waits_for_news_and_no_longer() {
 }
 
 /// One observer of each kind, all devices of Bob, who begin at nothing.
-async fn observers(scene: &Scene, _cat: &Person) -> Vec<Observer> {
+async fn observers(scene: &Scene) -> Vec<Observer> {
     let mut observers = Vec::new();
     let chat = Session::open(&scene.bob, State::default())
         .await
@@ -188,7 +188,7 @@ async fn observers(scene: &Scene, _cat: &Person) -> Vec<Observer> {
     observers
 }
 
-fn by_session(form: &'static str, person: &Person, session: Session) -> Observer {
+pub(crate) fn by_session(form: &'static str, person: &Person, session: Session) -> Observer {
     let (sender, progress) = watch::channel(Device::new(person.user_id));
     let task = tokio::spawn(async move {
         for place in 0.. {
@@ -206,7 +206,12 @@ fn by_session(form: &'static str, person: &Person, session: Session) -> Observer
     }
 }
 
-fn by_web(name: &'static str, form: Form, person: &Person, node: SocketAddr) -> Observer {
+pub(crate) fn by_web(
+    name: &'static str,
+    form: Form,
+    person: &Person,
+    node: SocketAddr,
+) -> Observer {
     let (sender, progress) = watch::channel(Device::new(person.user_id));
     let token = person.credentials.access_token.clone();
     let request = SubscribeRequest {
@@ -226,7 +231,7 @@ fn by_web(name: &'static str, form: Form, person: &Person, node: SocketAddr) -> 
     }
 }
 
-fn by_polling(form: &'static str, person: &Person) -> Observer {
+pub(crate) fn by_polling(form: &'static str, person: &Person) -> Observer {
     let mut device = Device::new(person.user_id);
     let (sender, progress) = watch::channel(device.clone());
     let person = person.clone();

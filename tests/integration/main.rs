@@ -21,3 +21,4 @@ mod scene;
 mod startup;
 mod terminal;
 mod tools;
+mod ways;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use magpie::v1::{
-    Availability, Bye, GetPresenceRequest, Hello, Idle, Presence, PresenceState, ServerFrame,
-    SetStatusRequest, State, Watch, client_frame, server_frame::Frame,
+    Availability, Bye, GetPresenceRequest, Hello, Idle, Presence, PresenceState, SendTypingRequest,
+    ServerFrame, SetStatusRequest, State, SyncRequest, Watch, client_frame, server_frame::Frame,
 };
 use magpie_tests::{
     guard::{event, guarded, guarded_for},
@@ -165,6 +165,49 @@ async fn a_person_is_away_when_all_devices_are_idle_and_busy_when_they_say_so() 
             presence(&scene.ann, &scene.bob).await.status_text,
             "counting silver"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_poller_is_away_while_it_polls_and_for_a_time_after_and_gets_no_typing() {
+    const WAIT: Duration = Duration::from_secs(1);
+    const AFTER: Duration = Duration::from_secs(2);
+    guarded(async {
+        let setup = quick()
+            .limit("presence_grace_millis", 1)
+            .limit("session_silence_millis", AFTER.as_millis() as u64);
+        let scene = Scene::on(setup).await;
+        let watcher = watching(&scene.ann, &[&scene.bob]).await;
+        let poll = async |state| {
+            let wait = prost_types::Duration::try_from(WAIT).expect("a short one");
+            let request = SyncRequest {
+                state: Some(state),
+                wait: Some(wait),
+                ..SyncRequest::default()
+            };
+            let answer = scene.bob.api.chat().sync(scene.bob.asks(request)).await;
+            answer.expect("a step").into_inner()
+        };
+        let first = poll(State::default()).await;
+        let begin = Instant::now();
+        let typing = async {
+            state_seen(&watcher, 0, &scene.bob, PresenceState::Away).await;
+            let typing = SendTypingRequest {
+                room_id: scene.room,
+            };
+            let typing = scene.ann.asks(typing);
+            let typed = scene.ann.api.messages().send_typing(typing).await;
+            typed.expect("told");
+        };
+        let (second, ()) = tokio::join!(poll(first.next_state.expect("a state")), typing);
+        assert_eq!(second.frames, [], "typing is not for pollers");
+        assert_eq!(
+            presence(&scene.ann, &scene.bob).await.state(),
+            PresenceState::Away
+        );
+        state_seen(&watcher, 0, &scene.bob, PresenceState::Offline).await;
+        assert!(begin.elapsed() >= WAIT + AFTER, "{:?}", begin.elapsed());
     })
     .await;
 }
