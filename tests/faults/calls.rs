@@ -10,6 +10,7 @@ use magpie::v1::{
 };
 use magpie_tests::{
     guard::{event, event_within, guarded},
+    node::Setup,
     person::message,
     refusal,
     session::hello,
@@ -76,6 +77,39 @@ fn half_message() -> Bytes {
     let mut half = vec![0, 0, 6, 0x40, 0];
     half.resize(200 << 10, 0x0a);
     half.into()
+}
+
+#[tokio::test]
+async fn calls_that_are_half_sent_keep_no_place_from_whole_ones() {
+    guarded(async {
+        let scene = Scene::on(Setup::new().limit("unary_in_flight_max", 4)).await;
+        let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
+        let mut held = Vec::new();
+        for _ in 0..STREAMS - 1 {
+            let called = peer.call(&scene.mallory, "RoomService/ListRooms").await;
+            let mut call = called.expect("a stream opens");
+            // The prefix of a short message, and none of it.
+            let prefix = Bytes::from_static(&[0, 0, 0, 0, 2]);
+            call.request.send_data(prefix, false).ok();
+            held.push(call);
+        }
+        // The node has taken these in when it answers what was sent after them.
+        let called = peer.call(&scene.mallory, "RoomService/ListRooms").await;
+        let mut call = called.expect("a stream opens");
+        let request = prefixed(&ListRoomsRequest::default());
+        call.request.send_data(request, true).ok();
+        let response = event("an answer", call.response).await.expect("answered");
+        assert!(
+            response.headers().get("grpc-status").is_none(),
+            "{response:?}"
+        );
+        for _ in 0..8 {
+            let sent = scene.ann.send(scene.room, "still here").await;
+            sent.expect("a whole call is answered");
+        }
+        drop(held);
+    })
+    .await;
 }
 
 #[tokio::test]

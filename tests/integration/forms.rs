@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use magpie::v1::{
-    Bye, Entry, Hello, SendMessageResponse, ServerFrame, SignalRequest, State, SubscribeRequest,
-    SyncRequest, SyncResponse, client_frame, server_frame::Frame, signal_request::Signal,
+    Bye, Entry, Hello, Idle, Reason, SendMessageResponse, ServerFrame, SignalRequest, State,
+    SubscribeRequest, SyncRequest, SyncResponse, client_frame, server_frame::Frame,
+    signal_request::Signal,
 };
 use magpie_tests::{
     device::Device,
     grpc_web::{self, Form},
     guard::{event, guarded},
+    node::Setup,
     person::{Person, message, texts_of},
+    refusal,
     session::{Session, hello},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -102,8 +105,8 @@ async fn a_listening_session_is_steered_by_signals() {
             .signal(scene.ann.asks(bye.clone()))
             .await;
         let foreign = foreign.expect_err("only the session's own device may");
-        let reason = magpie_tests::refusal::of_status(&foreign).reason();
-        assert_eq!(reason, magpie::v1::Reason::SessionGone);
+        let reason = refusal::of_status(&foreign).reason();
+        assert_eq!(reason, Reason::SessionGone);
         assert!(session.is_open());
         scene
             .bob
@@ -123,8 +126,34 @@ async fn a_listening_session_is_steered_by_signals() {
             .signal(scene.bob.asks(bye))
             .await
             .expect_err("gone");
-        let reason = magpie_tests::refusal::of_status(&gone).reason();
-        assert_eq!(reason, magpie::v1::Reason::SessionGone);
+        let reason = refusal::of_status(&gone).reason();
+        assert_eq!(reason, Reason::SessionGone);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_is_answered_as_the_session_takes_it() {
+    guarded(async {
+        let few = Setup::new().limit("session_control_per_minute", 3);
+        let scene = Scene::on(few).await;
+        let session = Session::subscribe(&scene.bob, hello(State::default())).await;
+        let session = session.expect("a session opens");
+        session.caught_up().await;
+        let idle = SignalRequest {
+            session_id: session.welcome.session_id.clone(),
+            signal: Some(Signal::Idle(Idle { idle: true })),
+        };
+        let mut chat = scene.bob.api.chat();
+        for _ in 0..3 {
+            let taken = chat.signal(scene.bob.asks(idle.clone())).await;
+            taken.expect("taken");
+        }
+        let refused = chat.signal(scene.bob.asks(idle)).await;
+        let error = refusal::of_status(&refused.expect_err("too many"));
+        assert_eq!(error.reason(), Reason::RateLimited, "{error:?}");
+        assert!(error.retry_after.is_some(), "{error:?}");
+        assert!(session.is_open());
     })
     .await;
 }

@@ -243,6 +243,61 @@ async fn presence_is_shown_to_those_who_share_a_room_only() {
 }
 
 #[tokio::test]
+async fn presence_is_shown_no_longer_once_nobody_shares_a_room() {
+    guarded(async {
+        let scene = Scene::on(quick()).await;
+        let watcher = watching(&scene.bob, &[&scene.ann]).await;
+        let session = open(&scene.ann).await;
+        state_seen(&watcher, 0, &scene.ann, PresenceState::Online).await;
+        let removed = scene.ann.remove(scene.room, scene.bob.user_id).await;
+        removed.expect("removed");
+        // Cat, who is still in a room with Ann, shows how far the node is.
+        let cat = scene.stranger().await;
+        scene.ann.invite(scene.room, &[&cat]).await;
+        let witness = watching(&cat, &[&scene.ann]).await;
+        state_seen(&witness, 0, &scene.ann, PresenceState::Online).await;
+        // Whom Bob may see is looked up again within one interval of presence after the removal.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let (from, of_witness) = (watcher.position(), witness.position());
+        done(&session, client_frame::Frame::Idle(Idle { idle: true })).await;
+        state_seen(&witness, of_witness, &scene.ann, PresenceState::Away).await;
+        let received = watcher.received();
+        let told = received[from..]
+            .iter()
+            .any(|r| about(&r.frame, &scene.ann).is_some());
+        assert!(!told, "Bob is told of Ann, with whom he shares no room");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_is_there_when_a_node_stops_was_last_seen_then() {
+    guarded(async {
+        let mut scene = Scene::on(quick().limit("presence_grace_millis", 30_000)).await;
+        let _session = open(&scene.bob).await;
+        let before = std::time::SystemTime::now();
+        scene.node.terminate();
+        scene.node.ended_within(Duration::from_secs(20)).await;
+        scene.node.start().await;
+        let ann = scene.ann.over(scene.node.api());
+        let shown = event("Bob is offline", async {
+            loop {
+                let shown = presence(&ann, &scene.bob).await;
+                if shown.state() == PresenceState::Offline {
+                    break shown;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let seen = shown.last_seen_time.expect("Bob was seen");
+        let seen = std::time::SystemTime::try_from(seen).expect("a time");
+        assert!(seen >= before - Duration::from_secs(1), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn losses_that_are_back_within_the_grace_are_never_told() {
     guarded_for(Duration::from_secs(60), async {
         let setup = quick().limit("presence_grace_millis", 20_000);

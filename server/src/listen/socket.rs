@@ -40,9 +40,11 @@ const PROBES: u32 = 2;
 pub(super) fn tune(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
+    // The kernel counts in whole seconds, from 1.
+    let seconds = |millis: u64| Duration::from_secs(millis.div_ceil(1_000).max(1));
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_millis(limits.ping_interval_millis))
-        .with_interval(Duration::from_millis(limits.ping_timeout_millis) / PROBES)
+        .with_time(seconds(limits.ping_interval_millis))
+        .with_interval(seconds(limits.ping_timeout_millis / u64::from(PROBES)))
         .with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(limits.tcp_user_timeout_millis)))
