@@ -18,10 +18,6 @@ pub(crate) const DOCUMENT: &str = "docs/limits.md";
 const BEGIN: &str = "<!-- made by `cargo xtask generate`: begin -->";
 const END: &str = "<!-- made by `cargo xtask generate`: end -->";
 
-/// A limit that may be declared without being read: marks are shown as they are stored, which is
-/// within what it allows.
-const UNREAD: &str = "marks_delay_millis";
-
 /// A document without text, for a start.
 const EMPTY: &str = "# Limits\n\n<!-- made by `cargo xtask generate`: begin -->\n\
     <!-- made by `cargo xtask generate`: end -->\n";
@@ -60,7 +56,7 @@ pub(crate) fn unused(workspace: &Workspace) -> Result<Vec<String>> {
             sources.push_str(&source);
         }
     }
-    let unread = |name: &&str| *name != UNREAD && !reads(&sources, name);
+    let unread = |name: &&str| !reads(&sources, name);
     let names = names.iter().map(|limit| limit.name.as_str());
     Ok(names.filter(unread).map(str::to_owned).collect())
 }

@@ -119,6 +119,33 @@ limits! {
     }
 }
 
+/// Control frames that may wait for one session: more means that its client sends and never reads.
+pub(crate) const CONTROL_FRAMES_MAX: usize = 1_024;
+
+/// Rows of an account in one frame: about 20 KiB.
+pub(crate) const ACCOUNT_ROWS_MAX: usize = 512;
+
+/// How long a refused send keeps those after it back.
+pub(crate) const REFUSED_MILLIS: u64 = 10_000;
+
+/// Rooms with a refused send that a session has before it looks which of these are over.
+pub(crate) const REFUSED_ROOMS: usize = 64;
+
+/// In which time the refusals of a session are counted.
+pub(crate) const REFUSALS_MILLIS: u64 = 10_000;
+
+/// In which time the catch-ups of a slow reader are counted.
+pub(crate) const CATCH_UPS_MILLIS: u64 = 60_000;
+
+/// How many entries a reading asks the store for at a time.
+pub(crate) const FETCH_ENTRIES_MAX: u64 = 256;
+
+/// Counting unread messages ends here: more are shown as "999+".
+pub(crate) const UNREAD_MAX: u32 = 1_000;
+
+/// The least time between two looks at all keys of a rate.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A limit in milliseconds as a duration.
 pub(crate) const fn millis(limit: u64) -> Duration {
     Duration::from_millis(limit)

@@ -3,10 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::Limits;
-
-/// Control frames that may wait: more means that the client sends and never reads.
-const CONTROL_FRAMES_MAX: usize = 1_024;
+use crate::limits::{CONTROL_FRAMES_MAX, Limits};
 
 /// Frames that wait for the transport.
 #[derive(Debug)]

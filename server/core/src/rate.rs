@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::time::Instant;
-
-/// The least time between two sweeps of a full limiter.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+use crate::{limits::SWEEP_INTERVAL, time::Instant};
 
 /// How much of something is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

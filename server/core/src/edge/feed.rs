@@ -11,16 +11,13 @@ use crate::{
     entry::{ChangeKind, Entry},
     frame::{Frame, Outlet, Shared, Wire},
     ids::{RoomId, Seq, SessionId, UserId},
-    limits::millis,
+    limits::{CATCH_UPS_MILLIS, millis},
     link::{AccountRoom, RoomSync, Synced, ToEdge},
     refusal::{Reason, Refusal},
     room::cursor_ahead,
     rows::Marks,
     time::Now,
 };
-
-/// In which time the catch-ups of a slow reader are counted.
-const CATCH_UPS_MILLIS: u64 = 60_000;
 
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn owner(&mut self, message: ToEdge) {

@@ -13,19 +13,12 @@ use crate::{
     command::{Answer, Append, Command, Submit, What},
     frame::{Frame, Outlet, Wire},
     ids::{DeviceId, MessageId, RoomId, SessionId, UserId},
-    limits::millis,
+    limits::{REFUSALS_MILLIS, REFUSED_MILLIS, REFUSED_ROOMS, millis},
     rate::Rate,
     refusal::{Effect, Reason, Refusal},
     time::Now,
     users::Presence,
 };
-
-/// How long a refused send keeps those after it back.
-const REFUSED_MILLIS: u64 = 10_000;
-/// Rooms with a refused send that a session has before it looks which of these are over.
-const REFUSED_ROOMS: usize = 64;
-/// In which time the refusals of a session are counted.
-const REFUSALS_MILLIS: u64 = 10_000;
 
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn frame(&mut self, session: SessionId, frame: FrameIn, now: Now) {

@@ -10,14 +10,11 @@ use crate::{
     command::{Command, Held, Submit},
     frame::{Frame, Outlet, Welcome, Wire},
     ids::{RoomId, Seq, SessionId},
-    limits::millis,
+    limits::{ACCOUNT_ROWS_MAX, millis},
     link::{AccountRoom, Attach},
     refusal::{Reason, Refusal},
     time::Now,
 };
-
-/// Rows of an account in one frame: about 20 KiB.
-const ACCOUNT_ROWS_MAX: usize = 512;
 
 impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     pub(super) fn open(

@@ -3,12 +3,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Head, Output, Owner, RoomListChange, State, WriteNo, pipeline::Held};
+use super::{
+    Head, Output, Owner, RoomListChange, State, WriteNo,
+    pipeline::{Active, Held},
+};
 use crate::{
     command::Answer,
     entry::Entry,
     frame::Shared,
     ids::{RoomId, Seq, UserId},
+    limits::millis,
     link::ToEdge,
     rows::{Marks, Row},
     time::Now,
@@ -134,6 +138,9 @@ impl<T> Owner<T> {
         let Some(State::Active(active)) = self.rooms.get_mut(&room) else {
             return;
         };
+        if active.marked.is_empty() {
+            active.marked_at = active.used;
+        }
         active.marked.insert(user);
         let marks = Arc::new([(user, active.room.show_marks(user, marks))]);
         self.tell_edges(
@@ -182,9 +189,13 @@ impl<T> Owner<T> {
             }
             self.try_hint(room);
         }
+        let delay = millis(self.limits.marks_delay_millis);
+        let is_due = |active: &Active<T>| {
+            !active.marked.is_empty() && now.instant.since(active.marked_at) >= delay
+        };
         let marked = |(room, state): (&RoomId, &State<T>)| match state {
-            State::Active(active) if !active.marked.is_empty() => Some(*room),
-            _ => None,
+            State::Active(active) if is_due(active) => Some(*room),
+            State::Active(_) | State::Loading(_) => None,
         };
         let marked: BTreeSet<RoomId> = self.rooms.iter().filter_map(marked).collect();
         for room in marked {

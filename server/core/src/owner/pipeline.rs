@@ -49,6 +49,8 @@ pub(super) struct Active<T> {
     pub(super) effects: BTreeMap<Seq, Vec<(T, Answer)>>,
     /// Users whose marks others have not been shown.
     pub(super) marked: BTreeSet<UserId>,
+    /// When the first of these moved.
+    pub(super) marked_at: Instant,
     /// How fast each member may send.
     pub(super) rates: BTreeMap<UserId, Bucket>,
     /// How many readings are under way.
@@ -105,6 +107,7 @@ impl<T> Active<T> {
             hint_in: None,
             effects: BTreeMap::new(),
             marked: BTreeSet::new(),
+            marked_at: now,
             rates: BTreeMap::new(),
             readings: 0,
             used: now,

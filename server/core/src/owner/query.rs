@@ -11,16 +11,13 @@ use super::{
 use crate::{
     entry::{Body, Entry},
     ids::{RoomId, Seq, UserId},
-    limits::Limits,
+    limits::{Limits, UNREAD_MAX},
     link::Summary,
     refusal::Refusal,
     room::{cursor_ahead, message_not_found, not_a_member, room_not_found},
     rows::MemberRow,
     time::{Now, Timestamp},
 };
-
-/// Counting unread messages ends here: more are shown as "999+".
-const UNREAD_MAX: u32 = 1_000;
 
 /// What somebody wants to see of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]

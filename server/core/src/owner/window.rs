@@ -9,15 +9,13 @@ use super::{Output, Owner, Query, ReadNo, State, submit::Lookup};
 use crate::{
     entry::Entry,
     ids::{Epoch, MessageId, RoomId, Seq, UserId},
+    limits::FETCH_ENTRIES_MAX,
     link::Attach,
     refusal::{Reason, Refusal},
     room::Room,
     rows::{Pointer, StoredEntry},
     time::Now,
 };
-
-/// How many entries are asked for at a time.
-const CHUNK: u64 = 256;
 
 /// What is missing from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +94,7 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     /// An entry, for reading towards higher seqs.
     pub(super) fn forward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        let through = seq.plus(CHUNK - 1).min(self.room.certified());
+        let through = seq.plus(FETCH_ENTRIES_MAX - 1).min(self.room.certified());
         self.entry(
             seq,
             Fetch::Entries {
@@ -111,7 +109,7 @@ impl<'a> Window<'a> {
         self.entry(
             seq,
             Fetch::Entries {
-                after: seq.minus(CHUNK),
+                after: seq.minus(FETCH_ENTRIES_MAX),
                 through: seq,
             },
         )
