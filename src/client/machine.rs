@@ -200,7 +200,9 @@ impl Machine {
                 return;
             }
         }
-        self.rooms.handle_page(ask, page.ok(), now, &mut self.out);
+        let page = page.ok();
+        self.rooms
+            .handle_page(ask, page, self.user_id, now, &mut self.out);
     }
 
     /// The next event for the program. While there is one, the stream is not to be read: see

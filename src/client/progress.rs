@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Revision(i64),
     /// A room's cursor.
     Cursor { room_id: i64, seq: i64 },
+    /// The account's membership of a room is over, and this was the last of it.
+    Left { room_id: i64 },
 }
 
 /// The state as of the last event taken.
@@ -79,14 +81,25 @@ impl Progress {
             Step::Cursor { room_id, seq } => {
                 self.rooms.entry(room_id).or_default().seq = seq;
             }
+            Step::Left { room_id } => {
+                self.rooms.remove(&room_id);
+            }
         }
         self.learn(&delivery.event);
     }
 
-    /// The own read marks that the program was told.
+    /// The own read marks that the program was told, and the rooms that it has no more to learn of.
     fn learn(&mut self, event: &Event) {
         match event {
             Event::Connected(connected) => self.user_id = connected.user_id,
+            Event::AccountChanged(changed) => {
+                for left in changed.rooms.iter().filter(|room| !room.member) {
+                    let over = |room: &Position| room.seq == left.left_seq;
+                    if self.rooms.get(&left.room_id).is_some_and(over) {
+                        self.rooms.remove(&left.room_id);
+                    }
+                }
+            }
             Event::RoomUpdated(update) => {
                 let room_id = update.summary.room_id;
                 if let Some(room) = self.rooms.get_mut(&room_id) {

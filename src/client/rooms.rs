@@ -2,11 +2,14 @@
 //! handed out, an old one dropped, a later one held while the gap before it is filled. Does no
 //! I/O; knows no connection.
 
+mod room;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
+use self::room::{Chase, Liveness, Room, is_join_of, room_of};
 use crate::{
     client::{
         error::Error,
@@ -17,7 +20,7 @@ use crate::{
         },
         progress::{Delivery, Step},
     },
-    v1::{Entry, ListEntriesResponse, MemberChangeKind, RoomCursor, RoomSync, State, entry::Body},
+    v1::{Entry, ListEntriesResponse, RoomCursor, RoomSync, State},
 };
 
 /// Asks for the entries of a room after a seq.
@@ -42,40 +45,6 @@ pub(crate) struct Rooms {
     caught_up: bool,
 }
 
-#[derive(Debug, Default)]
-struct Room {
-    /// Everything up to here was handed out.
-    cursor: i64,
-    /// The highest seq heard of.
-    head: i64,
-    /// The account's own read mark, as far as the program was told.
-    read: i64,
-    /// The highest seq that came but could not be handed out yet.
-    wanted: i64,
-    held: BTreeMap<i64, Entry>,
-    liveness: Liveness,
-    chase: Chase,
-    attempts: u32,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Liveness {
-    /// This stream has not said yet: its RoomSync comes, or it is at its head.
-    #[default]
-    Unknown,
-    Live,
-    /// No events follow; a gap is none of ours to fill.
-    Former,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Chase {
-    #[default]
-    None,
-    Waiting(Instant),
-    Asked,
-}
-
 impl Rooms {
     pub(crate) fn new(state: &State) -> Self {
         let mut rooms = Self::default();
@@ -98,8 +67,11 @@ impl Rooms {
         self.rooms.is_empty()
     }
 
-    /// Of more rooms than a Hello may name, those that were joined last.
-    pub(crate) fn cursors(&self) -> Vec<RoomCursor> {
+    /// Of more rooms than a Hello may name, those that were joined last. A room whose membership is
+    /// over has nothing more to bring, so it is neither named nor kept: who joins again begins
+    /// with the entry that says so.
+    pub(crate) fn cursors(&mut self) -> Vec<RoomCursor> {
+        self.forget_over();
         let latest = self.rooms.iter().rev().take(HELLO_ROOMS_MAX);
         latest
             .map(|(&room_id, room)| RoomCursor {
@@ -151,9 +123,10 @@ impl Rooms {
         out: &mut VecDeque<Delivery>,
     ) -> Result<(), Error> {
         let (room_id, seq) = (entry.room_id, entry.seq);
-        let room = Self::room(&mut self.rooms, room_id)?;
+        let caught_up = self.caught_up;
+        let room = self.room(room_id)?;
         room.head = room.head.max(seq);
-        if self.caught_up && room.liveness == Liveness::Unknown {
+        if caught_up && room.liveness == Liveness::Unknown {
             room.liveness = Liveness::Live;
         }
         if seq <= room.cursor {
@@ -162,14 +135,22 @@ impl Rooms {
         // A member's own joining sets the cursor: what came before it was never the member's.
         let joins = room.wanted <= room.cursor && is_join_of(&entry, user_id);
         if seq == room.cursor + 1 || joins {
-            room.cursor = seq;
-            out.push_back(entry_delivery(entry, seq));
-            self.release(room_id, out);
+            room.hand_out(entry, user_id, out);
+            self.release(room_id, user_id, out);
         } else {
             self.hold(room_id, entry);
         }
+        self.say_over(room_id, out);
         self.consider(room_id, now);
         Ok(())
+    }
+
+    /// The account says that its membership ended with this entry. A device that lacks entries up
+    /// to there is still brought them.
+    pub(crate) fn handle_left(&mut self, room_id: i64, left_seq: i64) {
+        if let Some(room) = self.rooms.get_mut(&room_id) {
+            room.over |= room.cursor == left_seq;
+        }
     }
 
     /// Takes the account's own read mark; it only grows.
@@ -189,7 +170,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         let summary = sync.summary.unwrap_or_default();
         let room_id = summary.room_id;
-        let room = Self::room(&mut self.rooms, room_id)?;
+        let room = self.room(room_id)?;
         let joins = sync
             .entries
             .first()
@@ -198,6 +179,7 @@ impl Rooms {
             true => Liveness::Live,
             false => Liveness::Former,
         };
+        room.over = !sync.live;
         room.head = room.head.max(summary.head_seq).max(sync.through_seq);
         room.read = summary.read_seq;
         let update = RoomUpdate {
@@ -209,7 +191,7 @@ impl Rooms {
             step: Step::None,
         });
         if sync.stale {
-            Self::jump(room_id, room, sync.through_seq, out);
+            room.jump(room_id, sync.through_seq, out);
         } else if sync.after_seq > room.cursor && sync.live && !joins {
             // It does not join on to what was handed out: fill the gap first.
             room.wanted = room.wanted.max(sync.through_seq);
@@ -218,9 +200,10 @@ impl Rooms {
             }
         } else {
             room.cursor = room.cursor.max(sync.after_seq);
-            Self::take_page(room_id, room, sync.entries, sync.through_seq, out);
+            room.take_page(room_id, sync.entries, sync.through_seq, user_id, out);
         }
-        self.release(room_id, out);
+        self.release(room_id, user_id, out);
+        self.say_over(room_id, out);
         self.consider(room_id, now);
         Ok(())
     }
@@ -252,23 +235,27 @@ impl Rooms {
         &mut self,
         ask: Ask,
         page: Option<ListEntriesResponse>,
+        user_id: i64,
         now: Instant,
         out: &mut VecDeque<Delivery>,
     ) {
         if ask.stream != self.stream {
             return;
         }
+        self.asked -= 1;
         let Some(room) = self.rooms.get_mut(&ask.room_id) else {
             return;
         };
-        self.asked -= 1;
-        room.chase = Chase::None;
+        // Of a room that was forgotten and joined again, another gap may wait its turn.
+        if room.chase == Chase::Asked {
+            room.chase = Chase::None;
+        }
         let before = room.cursor;
         if let Some(page) = page
             && page.after_seq <= room.cursor
         {
             room.head = room.head.max(page.as_of_seq);
-            Self::take_page(ask.room_id, room, page.entries, page.through_seq, out);
+            room.take_page(ask.room_id, page.entries, page.through_seq, user_id, out);
         }
         let moved = room.cursor > before;
         room.attempts = if moved { 0 } else { room.attempts + 1 };
@@ -277,53 +264,18 @@ impl Rooms {
             // than to be stuck before it.
             let through = room.held.keys().next().map_or(room.wanted, |seq| seq - 1);
             room.attempts = 0;
-            Self::jump(ask.room_id, room, through, out);
+            room.jump(ask.room_id, through, out);
         }
-        self.release(ask.room_id, out);
+        self.release(ask.room_id, user_id, out);
+        self.say_over(ask.room_id, out);
         let Some(room) = self.rooms.get_mut(&ask.room_id) else {
             return;
         };
-        if room.wanted > room.cursor && room.liveness == Liveness::Live {
+        let gap = room.wanted > room.cursor && room.liveness == Liveness::Live;
+        if gap && room.chase == Chase::None {
             let due = if moved { now } else { now + CHASE_RETRY };
             room.chase = Chase::Waiting(due);
             self.waiting.insert((due, ask.room_id));
-        }
-    }
-
-    /// Hands out of the entries those that are new, and moves the cursor to the page's end.
-    fn take_page(
-        room_id: i64,
-        room: &mut Room,
-        entries: Vec<Entry>,
-        through_seq: i64,
-        out: &mut VecDeque<Delivery>,
-    ) {
-        let before = room.cursor;
-        for entry in entries {
-            // Within a complete page a missing seq is none that the account may see.
-            if entry.seq > room.cursor && entry.seq <= through_seq && entry.room_id == room_id {
-                room.cursor = entry.seq;
-                let seq = entry.seq;
-                out.push_back(entry_delivery(entry, seq));
-            }
-        }
-        if through_seq > room.cursor {
-            room.cursor = through_seq;
-            let seq = room.cursor;
-            let step = Step::Cursor { room_id, seq };
-            match out.back_mut() {
-                // The frame's RoomUpdated, or its last entry, carries the step.
-                Some(last) if out_belongs(last, room_id) => last.step = step,
-                _ => out.push_back(stale(room_id, before, seq)),
-            }
-        }
-    }
-
-    /// Gives up the entries up to `through_seq`, and says so.
-    fn jump(room_id: i64, room: &mut Room, through_seq: i64, out: &mut VecDeque<Delivery>) {
-        if through_seq > room.cursor {
-            out.push_back(stale(room_id, room.cursor, through_seq));
-            room.cursor = through_seq;
         }
     }
 
@@ -343,7 +295,7 @@ impl Rooms {
     }
 
     /// Hands out what was held and is now next.
-    fn release(&mut self, room_id: i64, out: &mut VecDeque<Delivery>) {
+    fn release(&mut self, room_id: i64, user_id: i64, out: &mut VecDeque<Delivery>) {
         let Some(room) = self.rooms.get_mut(&room_id) else {
             return;
         };
@@ -355,9 +307,18 @@ impl Rooms {
             let entry = first.remove();
             self.held -= 1;
             if seq == room.cursor + 1 {
-                room.cursor = seq;
-                out.push_back(entry_delivery(entry, seq));
+                room.hand_out(entry, user_id, out);
             }
+        }
+    }
+
+    /// The state to resume from loses a room with the last of what it brought.
+    fn say_over(&self, room_id: i64, out: &mut VecDeque<Delivery>) {
+        if self.rooms.get(&room_id).is_some_and(|room| room.over)
+            && let Some(last) = out.back_mut()
+            && room_of(last) == Some(room_id)
+        {
+            last.step = Step::Left { room_id };
         }
     }
 
@@ -388,55 +349,35 @@ impl Rooms {
         }
     }
 
-    fn room(rooms: &mut BTreeMap<i64, Room>, room_id: i64) -> Result<&mut Room, Error> {
+    /// The room of this id, new where there is none.
+    fn room(&mut self, room_id: i64) -> Result<&mut Room, Error> {
         if room_id <= 0 {
             return Err(Error::Protocol("a room without an id"));
         }
-        if rooms.len() >= ROOMS_MAX && !rooms.contains_key(&room_id) {
-            return Err(Error::TooManyRooms);
+        if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&room_id) {
+            self.forget_over();
+            if self.rooms.len() >= ROOMS_MAX {
+                return Err(Error::TooManyRooms);
+            }
         }
-        Ok(rooms.entry(room_id).or_default())
+        Ok(self.rooms.entry(room_id).or_default())
     }
-}
 
-fn out_belongs(delivery: &Delivery, room_id: i64) -> bool {
-    match &delivery.event {
-        Event::RoomUpdated(update) => update.summary.room_id == room_id,
-        Event::Entry(entry) => entry.room_id == room_id,
-        _ => false,
+    fn forget_over(&mut self) {
+        let Self {
+            rooms,
+            held,
+            waiting,
+            ..
+        } = self;
+        rooms.retain(|&room_id, room| {
+            if room.over {
+                *held -= room.held.len();
+                if let Chase::Waiting(due) = room.chase {
+                    waiting.remove(&(due, room_id));
+                }
+            }
+            !room.over
+        });
     }
-}
-
-fn entry_delivery(entry: Entry, seq: i64) -> Delivery {
-    let room_id = entry.room_id;
-    Delivery {
-        event: Event::Entry(Box::new(entry)),
-        step: Step::Cursor { room_id, seq },
-    }
-}
-
-const fn stale(room_id: i64, after_seq: i64, through_seq: i64) -> Delivery {
-    Delivery {
-        event: Event::Stale {
-            room_id,
-            after_seq,
-            through_seq,
-        },
-        step: Step::Cursor {
-            room_id,
-            seq: through_seq,
-        },
-    }
-}
-
-fn is_join_of(entry: &Entry, user_id: i64) -> bool {
-    let changes = match &entry.body {
-        Some(Body::MembershipChanged(changed)) => &changed.changes,
-        Some(Body::RoomCreated(created)) => &created.changes,
-        Some(Body::Message(_) | Body::RoomUpdated(_)) | None => return false,
-    };
-    let joined = |kind| kind == MemberChangeKind::Joined;
-    changes
-        .iter()
-        .any(|change| change.user_id == user_id && joined(change.kind()))
 }

@@ -74,10 +74,7 @@ async fn the_library_ends_cleanly_and_resumes_from_its_state() {
         let proxy = FaultProxy::start(scene.node.address()).await;
         let api = opened(&scene.bob, &proxy);
         let (session, mut events) = Session::open(&api, options());
-        while !matches!(
-            event("an event", events.next()).await,
-            Some(Event::CaughtUp)
-        ) {}
+        caught_up(&mut events).await;
         let state = session.state();
         event("a clean end", session.bye()).await;
         scene.ann_sends(3).await;
@@ -106,6 +103,53 @@ async fn the_library_sends_over_a_link_that_crawls() {
         assert!(seqs.is_sorted(), "{seqs:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_library_forgets_a_room_it_left_and_begins_anew_with_the_next_joining() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let room = scene.room;
+        let proxy = FaultProxy::start(scene.node.address()).await;
+        let (session, mut events) = Session::open(&opened(&scene.bob, &proxy), options());
+        caught_up(&mut events).await;
+        let left = scene.bob.leave(room).await.expect("left");
+        assert_eq!(next_entry(&mut events, room).await.seq, left);
+        assert_eq!(session.state().cursors, []);
+        scene.ann_sends(2).await;
+        session.reconnect().await.expect("the session goes on");
+        caught_up(&mut events).await;
+        assert_eq!(session.state().cursors, []);
+
+        scene.ann.invite(room, &[&scene.bob]).await;
+        let joined = next_entry(&mut events, room).await.seq;
+        assert_eq!(joined, left + 3, "nothing of what was said in between");
+        let seq = scene.ann_sends(1).await;
+        assert_eq!(next_entry(&mut events, room).await.seq, seq);
+        session.reconnect().await.expect("the session goes on");
+        caught_up(&mut events).await;
+        let seq = scene.ann_sends(1).await;
+        assert_eq!(next_entry(&mut events, room).await.seq, seq);
+        assert_eq!(session.state().cursors[0].seq, seq);
+    })
+    .await;
+}
+
+async fn caught_up(events: &mut Events) {
+    while !matches!(
+        event("an event", events.next()).await,
+        Some(Event::CaughtUp)
+    ) {}
+}
+
+async fn next_entry(events: &mut Events, room: i64) -> Entry {
+    loop {
+        if let Event::Entry(entry) = event("an entry", events.next()).await.expect("no end")
+            && entry.room_id == room
+        {
+            return *entry;
+        }
+    }
 }
 
 /// The library's view of a device that was logged in by the raw client.

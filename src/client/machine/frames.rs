@@ -52,6 +52,9 @@ impl Machine {
             Frame::AccountChanged(changed) => {
                 self.account_revision = changed.account_revision;
                 let step = Step::Revision(changed.account_revision);
+                for left in changed.rooms.iter().filter(|room| !room.member) {
+                    self.rooms.handle_left(left.room_id, left.left_seq);
+                }
                 self.emit(Event::AccountChanged(changed), step);
             }
             Frame::RoomSync(sync) => {

@@ -90,7 +90,7 @@ impl Machine {
         })
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&mut self) -> Hello {
         Hello {
             protocol_min: 1,
             protocol_max: 1,
