@@ -2,9 +2,11 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
         authorized::Authorized,
         credentials::{CredentialStore, Tokens},
         error::Error,
+        limits::CALL_TIMEOUT,
         target::Target,
     },
     v1::{
@@ -61,7 +64,8 @@ impl Api {
         store: Arc<dyn CredentialStore>,
     ) -> Result<Self, Error> {
         let channel = target.channel()?;
-        let answer = AuthServiceClient::new(channel).sign_up(request).await?;
+        let mut auth = AuthServiceClient::new(channel);
+        let answer = in_time(async { Ok(auth.sign_up(request).await?) }).await?;
         Self::first(target, answer.into_inner().credentials, store).await
     }
 
@@ -73,7 +77,8 @@ impl Api {
         store: Arc<dyn CredentialStore>,
     ) -> Result<(Self, LogInResponse), Error> {
         let channel = target.channel()?;
-        let answer = AuthServiceClient::new(channel).log_in(request).await?;
+        let mut auth = AuthServiceClient::new(channel);
+        let answer = in_time(async { Ok(auth.log_in(request).await?) }).await?;
         let answer = answer.into_inner();
         let api = Self::first(target, answer.credentials.clone(), store).await?;
         Ok((api, answer))
@@ -103,14 +108,14 @@ impl Api {
 
     /// An access token that is good for a while yet; renewed first where it is not.
     pub async fn access_token(&self) -> Result<String, Error> {
-        let held = self.tokens()?.fresh(self.channel()).await?;
+        let held = in_time(self.tokens()?.fresh(self.channel())).await?;
         Ok(held.credentials.access_token.clone())
     }
 
     /// Renews the credentials now.
     pub async fn renew(&self) -> Result<(), Error> {
         let tokens = self.tokens()?;
-        tokens.renew(self.channel(), tokens.held().version).await?;
+        in_time(tokens.renew(self.channel(), tokens.held().version)).await?;
         Ok(())
     }
 
@@ -205,5 +210,67 @@ impl fmt::Debug for Api {
         let mut debug = f.debug_struct("Api");
         debug.field("address", &self.address());
         debug.field("user_id", &self.user_id()).finish()
+    }
+}
+
+/// A server that answers PINGs but not the call would be waited for without an end.
+async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Err(Error::Transport("no answer in time".to_owned()));
+    timeout(CALL_TIMEOUT, call).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+    use crate::client::MemoryStore;
+
+    /// Calls a server that takes connections and never says a word, and returns how long that
+    /// took.
+    async fn silence<T, F>(call: impl FnOnce(Target) -> F) -> Duration
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let started = Instant::now();
+        let answer = call(Target::new(format!("http://{address}"))).await;
+        let error = answer.err().expect("no answer");
+        assert!(error.is_transport(), "{error}");
+        started.elapsed()
+    }
+
+    fn store() -> Arc<MemoryStore> {
+        Arc::new(MemoryStore::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sign_up_log_in_and_renewal_do_not_wait_for_ever() {
+        let sign_up = |target| Api::sign_up(target, SignUpRequest::default(), store());
+        let log_in = |target| Api::log_in(target, LogInRequest::default(), store());
+        let expired = Credentials {
+            access_expire_time: Some(SystemTime::UNIX_EPOCH.into()),
+            ..Credentials::default()
+        };
+        let renew = |target| async {
+            let api = Api::open(target, expired.clone(), store())?;
+            api.renew().await
+        };
+        let token = |target| async {
+            let api = Api::open(target, expired.clone(), store())?;
+            api.access_token().await
+        };
+        let waits = [
+            silence(sign_up).await,
+            silence(log_in).await,
+            silence(renew).await,
+            silence(token).await,
+        ];
+        for wait in waits {
+            assert_eq!(wait.as_secs(), CALL_TIMEOUT.as_secs(), "{waits:?}");
+        }
     }
 }

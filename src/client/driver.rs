@@ -1,6 +1,7 @@
 //! The task of a session: it moves frames, time and randomness between the machine and the world,
 //! and decides nothing that the machine could.
 
+mod chases;
 mod dial;
 mod inputs;
 mod outputs;
@@ -15,11 +16,13 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinError, JoinSet},
     time::sleep_until,
 };
 
-use self::dial::Stream;
+use self::{
+    chases::{Chases, Page},
+    dial::Stream,
+};
 use crate::{
     client::{
         api::Api,
@@ -29,10 +32,9 @@ use crate::{
         machine::{Machine, Setup},
         pending::{Draft, Outbox, PendingSend},
         progress::Delivery,
-        rooms::Ask,
         session::{SessionOptions, Shared},
     },
-    v1::{ListEntriesResponse, ServerFrame},
+    v1::ServerFrame,
 };
 
 /// What a handle asks of the task.
@@ -74,7 +76,6 @@ pub(crate) struct Start {
     pub(crate) shared: Arc<Shared>,
 }
 
-type Page = (Ask, Result<ListEntriesResponse, Error>);
 type Waiter = oneshot::Sender<Result<Sent, SendError>>;
 type Dialed = (u64, Result<(Stream, ServerFrame), Error>);
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -90,7 +91,7 @@ struct Driver {
     dialing: Option<(u64, Boxed<Dialed>)>,
     /// Attempts in a row that failed.
     failures: u32,
-    asks: JoinSet<Page>,
+    asks: Chases,
     renewal: Option<Boxed<Result<(), Error>>>,
     renew_not_before: Instant,
     waiters: HashMap<MessageId, Vec<Waiter>>,
@@ -109,7 +110,7 @@ enum Wake {
     Command(Option<Command>),
     Frame(Result<Option<ServerFrame>, tonic::Status>),
     Dialed(Box<Dialed>),
-    Page(Option<Result<Page, JoinError>>),
+    Page(Option<Page>),
     Renewed(Result<(), Error>),
     Token,
     /// Room in a queue, or a moment that has come: the machine is asked again.
@@ -149,7 +150,7 @@ pub(crate) fn spawn(start: Start) {
         stream: None,
         dialing: None,
         failures: 0,
-        asks: JoinSet::new(),
+        asks: Chases::default(),
         renewal: None,
         renew_not_before: now,
         waiters: HashMap::new(),
@@ -216,7 +217,7 @@ impl Driver {
                 }
             } => Wake::Frame(frame),
             dialed = maybe(dialing.as_mut().map(|(_, work)| work)) => Wake::Dialed(Box::new(dialed)),
-            page = asks.join_next(), if !asks.is_empty() => Wake::Page(page),
+            page = asks.next(), if !asks.is_empty() => Wake::Page(page),
             renewed = maybe(renewal.as_mut()) => Wake::Renewed(renewed),
             changed = async {
                 match tokens {

@@ -29,7 +29,7 @@ pub(crate) struct Ask {
     pub(crate) room_id: i64,
     pub(crate) after_seq: i64,
     /// Which stream wanted to know: an answer for an earlier one is of no use.
-    stream: u64,
+    pub(crate) stream: u64,
 }
 
 /// All rooms of the device.

@@ -25,10 +25,7 @@ impl Driver {
             }
             Wake::Frame(frame) => self.handle_frame(frame, now),
             Wake::Dialed(dialed) => self.handle_dialed(*dialed, now),
-            Wake::Page(Some(Ok((ask, page)))) => self.machine.handle_page(ask, page, now),
-            Wake::Page(Some(Err(error))) => {
-                tracing::error!(%error, "the call that fills a gap came to nothing");
-            }
+            Wake::Page(Some((ask, page))) => self.machine.handle_page(ask, page, now),
             Wake::Page(None) | Wake::Again => {}
             Wake::Renewed(result) => {
                 self.renewal = None;

@@ -141,17 +141,14 @@ impl Driver {
 
     fn ask(&mut self, ask: Ask) {
         let api = self.api.clone();
-        self.asks.spawn(async move {
+        self.asks.start(ask, async move {
             let request = ListEntriesRequest {
                 room_id: ask.room_id,
                 after_seq: ask.after_seq,
                 page_size: 0,
             };
             let answer = api.messages().list_entries(request).await;
-            (
-                ask,
-                answer.map(tonic::Response::into_inner).map_err(Error::from),
-            )
+            answer.map(tonic::Response::into_inner).map_err(Error::from)
         });
     }
 
