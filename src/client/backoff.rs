@@ -99,6 +99,36 @@ mod tests {
     }
 
     #[test]
+    fn waits_use_the_whole_of_what_the_ceiling_allows() {
+        let mut rng = StdRng::seed_from_u64(4);
+        let mut backoff = Backoff::new(Profile::NORMAL);
+        while backoff.ceiling < Profile::NORMAL.cap {
+            backoff.next(None, Duration::ZERO, &mut rng);
+        }
+        let shares: Vec<f64> = (0..1_000)
+            .map(|_| backoff.next(None, Duration::ZERO, &mut rng))
+            .map(|wait| wait.as_secs_f64() / Profile::NORMAL.cap.as_secs_f64())
+            .collect();
+        assert!(shares.iter().any(|share| *share < 0.05), "none is short");
+        assert!(shares.iter().any(|share| *share > 0.95), "none is long");
+        // Evenly: so that those who lost a server together come back spread out.
+        let mean = shares.iter().sum::<f64>() / 1_000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+        assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
+    }
+
+    #[test]
+    fn people_reconnect_within_one_to_sixty_seconds() {
+        let wanted = Profile {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+            stable: Duration::from_secs(60),
+        };
+        assert_eq!(Profile::NORMAL, wanted);
+        assert_eq!(Profile::default(), wanted);
+    }
+
+    #[test]
     fn servers_wish_is_the_least_wait() {
         let mut rng = StdRng::seed_from_u64(3);
         let mut backoff = Backoff::new(Profile::FAST);
