@@ -2,6 +2,7 @@
 
 mod delivery;
 mod membership;
+mod order;
 mod timers;
 
 use std::time::{Duration, Instant, SystemTime};
