@@ -11,6 +11,10 @@ use self::values::handle;
 use crate::{
     clock::{self, Position},
     credentials,
+    limits::{
+        EARLIER_MESSAGES_DEFAULT, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
+        PAGE_MESSAGES_MAX, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
+    },
     retry::RetryId,
 };
 
@@ -71,7 +75,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", hide_env_values = true, env = "MAGPIE_CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
     /// How long to wait for an answer
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
     pub(crate) timeout: u64,
 }
 
@@ -192,7 +196,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         room: Room,
         /// How many earlier messages to show
-        #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=200))]
+        #[arg(short = 'n', long, default_value_t = EARLIER_MESSAGES_DEFAULT, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=i64::from(PAGE_MESSAGES_MAX)))]
         lines: u32,
     },
     /// Print a completion script for a shell
@@ -369,7 +373,7 @@ pub(crate) struct Tail {
     #[arg(value_name = "ROOM")]
     pub(crate) rooms: Vec<String>,
     /// Show the last COUNT messages of each named room first (0: only what is new)
-    #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=200))]
+    #[arg(short = 'n', long, default_value_t = EARLIER_MESSAGES_DEFAULT, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=i64::from(PAGE_MESSAGES_MAX)))]
     pub(crate) lines: u32,
     /// Begin after this seq: everything since then is shown first (one room)
     #[arg(long, value_name = "SEQ", conflicts_with = "lines", value_parser = clap::value_parser!(i64).range(0..))]
@@ -394,7 +398,7 @@ pub(crate) struct History {
     #[arg(long, value_name = "SEQ|TIME", value_parser = clock::position, group = "position")]
     pub(crate) around: Option<Position>,
     /// How many messages
-    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(short = 'n', long, default_value_t = HISTORY_MESSAGES_DEFAULT, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(HISTORY_MESSAGES_MAX)))]
     pub(crate) lines: u32,
 }
 

@@ -12,12 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock,
     failure::{Failure, Result},
+    limits::PROFILE_NAME_CHARACTERS_MAX,
 };
 
 pub(crate) use store::{Locked, Store};
-
-/// The longest name of a profile, in characters.
-const PROFILE_NAME_MAX: usize = 64;
 
 /// What the file holds.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,9 +168,9 @@ impl Profiles {
 /// Accepts a name for a profile.
 pub(crate) fn profile_name(input: &str) -> std::result::Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
-    if input.is_empty() || input.len() > PROFILE_NAME_MAX || !input.bytes().all(fits) {
+    if input.is_empty() || input.len() > PROFILE_NAME_CHARACTERS_MAX || !input.bytes().all(fits) {
         return Err(format!(
-            "a profile's name is 1 to {PROFILE_NAME_MAX} letters, digits, `_`, `-`, `.` or `@`"
+            "a profile's name is 1 to {PROFILE_NAME_CHARACTERS_MAX} letters, digits, `_`, `-`, `.` or `@`"
         ));
     }
     Ok(input.to_owned())

@@ -44,6 +44,7 @@ struct Parts {
     hint: Option<String>,
     details: Map<String, Value>,
     reader_gone: bool,
+    passing: bool,
 }
 
 impl Failure {
@@ -56,6 +57,7 @@ impl Failure {
             hint: None,
             details: Map::new(),
             reader_gone: false,
+            passing: exit == Exit::Unreachable,
         }))
     }
 
@@ -98,6 +100,7 @@ impl Failure {
             text::one_line(&refusal.message)
         };
         let mut failure = Self::new(exit, reason, message);
+        failure.0.passing = exit == Exit::Refused && refusal.is_retriable();
         if let Some(hint) = hint_for(refusal.reason) {
             failure = failure.hint(hint);
         }
@@ -177,6 +180,11 @@ impl Failure {
     /// The reason, for programs.
     pub(crate) fn reason(&self) -> &str {
         &self.0.reason
+    }
+
+    /// Whether the same request may be granted, or heard, later.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.passing
     }
 
     /// Whether nobody reads the output any more.
@@ -303,6 +311,29 @@ mod tests {
                 "violations": [{"field": "text", "description": "empty"}],
             }})
         );
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_apart() {
+        let refused = |reason| {
+            let retry_after = None;
+            Failure::refused(&Refusal {
+                retry_after,
+                ..refusal(reason)
+            })
+        };
+        for reason in [
+            v1::Reason::Overloaded,
+            v1::Reason::RateLimited,
+            v1::Reason::Draining,
+        ] {
+            assert!(refused(reason).is_passing());
+        }
+        for reason in [v1::Reason::RoomNotFound, v1::Reason::TokenExpired] {
+            assert!(!refused(reason).is_passing());
+        }
+        assert!(Failure::unreachable("http://h:1", "connection refused").is_passing());
+        assert!(!Failure::usage("no").is_passing());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod commands;
 mod credentials;
 mod failure;
 mod json;
+mod limits;
 mod link;
 mod names;
 mod output;

@@ -5,14 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use magpie::v1::{self, BatchGetUsersRequest, User, entry::Body};
 use serde_json::{Value, json};
 
-use crate::{failure::Result, link::Link, text};
-
-/// Users in one question, by the contract.
-const BATCH_USERS_MAX: usize = 100;
-/// Users kept; beyond it all are forgotten and asked for anew.
-const KEPT_USERS_MAX: usize = 10_000;
-/// Columns of a name at the most, so that a long one does not push the text away.
-const NAME_COLUMNS_MAX: usize = 32;
+use crate::{
+    failure::Result,
+    limits::{BATCH_USERS_MAX, KEPT_USERS_MAX, NAME_COLUMNS_MAX},
+    link::Link,
+    text,
+};
 
 /// The users met so far.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
-use crate::failure::{Failure, Result};
-
-/// The longest line that may be a password, in bytes.
-const LINE_BYTES_MAX: u64 = 4096;
+use crate::{
+    failure::{Failure, Result},
+    limits::PASSWORD_LINE_BYTES_MAX,
+};
 
 /// Where passwords come from.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ impl Source {
 fn line(input: &mut impl BufRead) -> Result<String> {
     let mut line = String::new();
     input
-        .take(LINE_BYTES_MAX)
+        .take(PASSWORD_LINE_BYTES_MAX)
         .read_line(&mut line)
         .map_err(|error| {
             Failure::usage(format!("the password on stdin cannot be read: {error}"))

@@ -8,15 +8,11 @@ use serde_json::json;
 
 use crate::{
     failure::{Exit, Failure, Result, reason_name},
+    limits::{CANDIDATES_SHOWN_MAX, PAGE_ROOMS_MAX},
     link::Link,
     names::Names,
     text,
 };
-
-/// Rooms in one page, by the contract.
-const PAGE_ROOMS_MAX: i32 = 200;
-/// Candidates that are named where a title is ambiguous.
-const CANDIDATES_SHOWN_MAX: usize = 10;
 
 /// Whether naming a person opens the direct room where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

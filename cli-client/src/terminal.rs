@@ -10,12 +10,15 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
 use tokio::sync::mpsc;
 
-use crate::{failure::Result, output::Output, text};
+use crate::{
+    failure::Result,
+    limits::{
+        LINES_QUEUED_MAX, SHOWN_QUEUED_MAX, TERMINAL_COLUMNS_DEFAULT, TYPED_HISTORY_LINES_MAX,
+    },
+    output::Output,
+    text,
+};
 
-/// Lines that wait for the conversation.
-const LINES_QUEUED_MAX: usize = 64;
-/// Blocks of lines that wait for the terminal.
-const SHOWN_QUEUED_MAX: usize = 256;
 const PROMPT: &str = "> ";
 /// Ends the terminal's bracketed paste, which the line editor switches on, and takes the prompt of
 /// a line that will not be typed off the screen.
@@ -48,7 +51,9 @@ pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
     let restore = Restore(tcgetattr(io::stdin()).ok());
     let config = Config::builder().auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).map_err(io::Error::other)?;
-    editor.set_max_history_size(100).map_err(io::Error::other)?;
+    editor
+        .set_max_history_size(TYPED_HISTORY_LINES_MAX)
+        .map_err(io::Error::other)?;
     let mut printer = editor.create_external_printer().map_err(io::Error::other)?;
     let (show, mut shown) = mpsc::channel::<String>(SHOWN_QUEUED_MAX);
     // The printer waits while a line is being taken, so it has a thread of its own.
@@ -109,7 +114,9 @@ fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
             Ok(line) => {
                 let columns = editor
                     .dimensions()
-                    .map_or(80, |(columns, _)| usize::from(columns));
+                    .map_or(TERMINAL_COLUMNS_DEFAULT, |(columns, _)| {
+                        usize::from(columns)
+                    });
                 wipe(&line, columns);
                 if lines.blocking_send(line).is_err() {
                     return;

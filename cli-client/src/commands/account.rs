@@ -15,15 +15,13 @@ use crate::{
     app::App,
     args::{self, Device, Login, Signup},
     failure::{Exit, Failure, Result},
+    limits::DEVICE_NAME_CHARACTERS_MAX,
     link::{self, Fresh, Keeper, Link},
     names::Names,
     password::Source,
     rooms::incomplete,
     text,
 };
-
-/// The longest name of a device, in characters, by the contract.
-const DEVICE_NAME_MAX: usize = 64;
 
 pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
     let keeper = keeper(app, &args.handle)?;
@@ -255,7 +253,7 @@ fn device_name(device: Device) -> String {
         let name = format!("terminal on {}", host.nodename().to_string_lossy());
         text::one_line(&name)
             .chars()
-            .take(DEVICE_NAME_MAX)
+            .take(DEVICE_NAME_CHARACTERS_MAX)
             .collect()
     })
 }

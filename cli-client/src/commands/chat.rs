@@ -20,6 +20,7 @@ use crate::{
         room::room_names,
     },
     failure::{Exit, Failure, Result},
+    limits::REPEATED_COLUMNS_MAX,
     link::{self, Link},
     names,
     rooms::{self, Direct},
@@ -116,7 +117,7 @@ impl Talk<'_> {
             tokio::select! {
                 event = events.next() => {
                     let Some(event) = event else { return Ok(()) };
-                    for item in self.follower.take(event).await? {
+                    for item in self.follower.take(event).await {
                         self.take(item).await?;
                     }
                 }
@@ -134,6 +135,14 @@ impl Talk<'_> {
     async fn take(&mut self, item: Item) -> Result<()> {
         match item {
             Item::Entry(entry) => self.entry(&entry).await,
+            Item::Gap(mut gap) => {
+                while let Some(page) = self.follower.next_page(&mut gap).await? {
+                    for entry in &page {
+                        self.entry(entry).await?;
+                    }
+                }
+                Ok(())
+            }
             Item::Outcome(id, result) => self.outcome(id, result).await,
             Item::Presence(presences) => self.presence(&presences).await,
             Item::Lost(lost) => {
@@ -197,7 +206,7 @@ impl Talk<'_> {
             return self.outcome(id, Err(error)).await;
         }
         if self.is_lost {
-            let shown = text::snippet(&text, 40);
+            let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
             self.remark(&format!("this waits for the connection: {shown}"))
                 .await?;
         }

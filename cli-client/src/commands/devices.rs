@@ -3,7 +3,9 @@
 use magpie::v1::{ListDevicesRequest, RevokeDeviceRequest};
 use serde_json::json;
 
-use crate::{app::App, failure::Result, json, output::Paint, render::Table, text};
+use crate::{
+    app::App, failure::Result, json, limits::DEVICE_COLUMNS_MAX, output::Paint, render::Table, text,
+};
 
 pub(crate) async fn list(app: &App) -> Result<()> {
     let link = app.link()?;
@@ -22,7 +24,7 @@ pub(crate) async fn list(app: &App) -> Result<()> {
         let here = if device.current { "this one" } else { "" };
         table.row([
             (device.device_id.to_string(), Paint::plain as _),
-            (text::snippet(&device.name, 40), Paint::bold),
+            (text::snippet(&device.name, DEVICE_COLUMNS_MAX), Paint::bold),
             (app.clock.full(device.create_time.as_ref()), Paint::plain),
             (app.clock.full(device.last_used_time.as_ref()), Paint::plain),
             (here.to_owned(), Paint::good),

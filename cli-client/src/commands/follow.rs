@@ -1,6 +1,8 @@
 //! Follows rooms on a session: which of what it hands out is new to the reader, filled where the
 //! server left a gap. Shared by `tail` and `chat`; prints nothing.
 
+mod gap;
+
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -8,13 +10,14 @@ use std::{
 
 use magpie::{
     client::{Error as ClientError, Event, MessageId, SendError, Sent},
-    v1::{Entry, ListEntriesRequest, MemberRole, Presence, RoomSummary},
+    v1::{Entry, MemberRole, Presence, RoomSummary},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
+pub(crate) use self::gap::Gap;
 use crate::{
-    failure::{Exit, Result},
+    limits::{FILL_WAIT, NAME_ATTEMPTS_MAX},
     link::Link,
     names::{self, Names},
     rooms, text,
@@ -22,20 +25,18 @@ use crate::{
 
 /// Names the program in the node's log.
 pub(crate) const CLIENT: &str = concat!("magpie-cli/", env!("CARGO_PKG_VERSION"));
-/// How long to wait before a call that fills a gap is made again.
-const FILL_WAIT: Duration = Duration::from_secs(1);
-/// How often to ask who somebody is, before the id has to do.
-const NAME_ATTEMPTS_MAX: u32 = 3;
 
 /// Something for the reader.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A new entry.
     Entry(Box<Entry>),
+    /// New entries that are to be asked for, by [`Follower::next_page`].
+    Gap(Gap),
     /// Presence of watched people.
     Presence(Vec<Presence>),
     /// What became of a message that was posted.
-    Outcome(MessageId, std::result::Result<Sent, SendError>),
+    Outcome(MessageId, Result<Sent, SendError>),
     /// The stream is lost, and comes back.
     Lost(Lost),
     /// All that was missed has been handed out; `again` is false the first time.
@@ -100,15 +101,19 @@ impl<'a> Follower<'a> {
         title.unwrap_or_else(|| room_id.to_string())
     }
 
-    /// What an event means to the reader. May ask the server; fails only where that is final.
-    pub(crate) async fn take(&mut self, event: Event) -> Result<Vec<Item>> {
-        Ok(match event {
+    /// What an event means to the reader. May ask the server for names.
+    pub(crate) async fn take(&mut self, event: Event) -> Vec<Item> {
+        match event {
             Event::Entry(entry) => self.entry(entry).await,
             Event::Stale {
                 room_id,
                 after_seq,
                 through_seq,
-            } => self.fill(room_id, after_seq, through_seq).await?,
+            } => vec![Item::Gap(Gap {
+                room_id,
+                after_seq,
+                through_seq,
+            })],
             Event::RoomUpdated(update) => {
                 self.room(&update.summary).await;
                 Vec::new()
@@ -146,7 +151,7 @@ impl<'a> Follower<'a> {
             Event::Ended { error } => vec![Item::Ended(error)],
             // What else happens is not shown line by line.
             _ => Vec::new(),
-        })
+        }
     }
 
     /// Where to begin in a room that was not there at the start, and what it is called.
@@ -165,12 +170,20 @@ impl<'a> Follower<'a> {
     }
 
     async fn entry(&mut self, entry: Box<Entry>) -> Vec<Item> {
-        if !self.is_new(&entry) {
-            return Vec::new();
+        match self.note(&entry).await {
+            true => vec![Item::Entry(entry)],
+            false => Vec::new(),
         }
-        self.seen.insert(entry.room_id, entry.seq);
-        self.learn(names::in_entry(&entry)).await;
-        vec![Item::Entry(entry)]
+    }
+
+    /// Whether the reader lacks the entry; then it counts as shown from here on.
+    async fn note(&mut self, entry: &Entry) -> bool {
+        let is_new = self.is_new(entry);
+        if is_new {
+            self.seen.insert(entry.room_id, entry.seq);
+            self.learn(names::in_entry(entry)).await;
+        }
+        is_new
     }
 
     fn is_new(&self, entry: &Entry) -> bool {
@@ -187,49 +200,10 @@ impl<'a> Follower<'a> {
             .is_none_or(|wanted| wanted.contains(&room_id))
     }
 
-    /// Asks for the entries of `(after_seq, through_seq]` that the reader has not, however long it
-    /// takes: a reader must miss nothing.
-    pub(crate) async fn fill(
-        &mut self,
-        room_id: i64,
-        after_seq: i64,
-        through_seq: i64,
-    ) -> Result<Vec<Item>> {
-        let seen = self.seen.get(&room_id).copied().unwrap_or_default();
-        let mut after_seq = after_seq.max(seen);
-        let mut items = Vec::new();
-        while self.is_wanted(room_id) && after_seq < through_seq {
-            let request = ListEntriesRequest {
-                room_id,
-                after_seq,
-                page_size: 0,
-            };
-            let page = self
-                .link
-                .read(|api| async move { api.messages().list_entries(request).await });
-            let page = match page.await {
-                Ok(page) => page,
-                Err(failure) if failure.exit() == Exit::Unreachable => {
-                    sleep(FILL_WAIT).await;
-                    continue;
-                }
-                Err(failure) => return Err(failure),
-            };
-            if page.through_seq <= after_seq {
-                break;
-            }
-            after_seq = page.through_seq;
-            for entry in page.entries {
-                items.extend(self.entry(Box::new(entry)).await);
-            }
-        }
-        Ok(items)
-    }
-
     async fn learn(&mut self, ids: Vec<i64>) {
         for _ in 0..NAME_ATTEMPTS_MAX {
             match self.names.learn(self.link, ids.iter().copied()).await {
-                Err(failure) if failure.exit() == Exit::Unreachable => sleep(FILL_WAIT).await,
+                Err(failure) if failure.is_passing() => sleep(FILL_WAIT).await,
                 // Without a name the id is shown; the entry itself is what must not be missed.
                 Ok(()) | Err(_) => return,
             }
@@ -273,16 +247,28 @@ mod tests {
         names::tests::names,
     };
 
-    const TEA: i64 = 7;
+    pub(super) const TEA: i64 = 7;
 
     /// A link to where nobody listens: what is known needs no call.
     fn link() -> (tempfile::TempDir, Link) {
+        link_to("http://127.0.0.1:1", 10)
+    }
+
+    /// A link to a server, whose answers it awaits for so many seconds.
+    pub(super) fn link_to(server: &str, seconds: u64) -> (tempfile::TempDir, Link) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().join("magpie"));
         store
-            .update(|profiles| profiles.insert("anna", profile("anna")))
+            .update(|profiles| {
+                // A token that is good for a long while needs no renewal.
+                let mut anna = profile("anna");
+                "2126-11-24T10:15:00Z".clone_into(&mut anna.access_expire_time);
+                profiles.insert("anna", anna)
+            })
             .unwrap();
-        let cli = Cli::try_parse_from(["magpie", "rooms"]).unwrap();
+        let timeout = seconds.to_string();
+        let line = ["magpie", "rooms", "--server", server, "--timeout", &timeout];
+        let cli = Cli::try_parse_from(line).unwrap();
         let link = Link::open(&cli.global, &store).unwrap();
         (dir, link)
     }
@@ -299,7 +285,7 @@ mod tests {
         }
     }
 
-    fn follower<'a>(link: &'a Link, wanted: Option<&[i64]>) -> Follower<'a> {
+    pub(super) fn follower<'a>(link: &'a Link, wanted: Option<&[i64]>) -> Follower<'a> {
         let wanted = wanted.map(|ids| ids.iter().copied().collect());
         let mut follower = Follower::new(link, wanted, names(&[(1, "anna", "Anna")]));
         follower.start(&room(TEA, 10, 1), 10);
@@ -326,7 +312,7 @@ mod tests {
     ) -> Vec<i64> {
         let mut seqs = Vec::new();
         for event in events {
-            for item in follower.take(event).await.unwrap() {
+            for item in follower.take(event).await {
                 if let Item::Entry(entry) = item {
                     seqs.push(entry.seq);
                 }
@@ -380,8 +366,12 @@ mod tests {
             after_seq: 0,
             through_seq: 10,
         };
+        let items = follower.take(stale).await;
+        let [Item::Gap(mut gap)] = items[..] else {
+            panic!("{items:?}");
+        };
         // It would ask for ever: nobody listens.
-        assert!(seqs(&mut follower, [stale, entry(TEA, 11)]).await == [11]);
+        assert_eq!(follower.next_page(&mut gap).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -390,9 +380,9 @@ mod tests {
         let mut follower = follower(&link, None);
         let dropped = || Event::CacheDropped { generation: 2 };
         // Before the first catch-up there is nothing to drop.
-        assert!(follower.take(dropped()).await.unwrap().is_empty());
-        follower.take(Event::CaughtUp).await.unwrap();
-        let said = follower.take(dropped()).await.unwrap();
+        assert!(follower.take(dropped()).await.is_empty());
+        follower.take(Event::CaughtUp).await;
+        let said = follower.take(dropped()).await;
         assert!(matches!(said[..], [Item::Restored]));
         let events = [
             updated(room(TEA, 6, 1)),
@@ -408,9 +398,9 @@ mod tests {
     async fn only_later_catching_up_is_coming_back() {
         let (_dir, link) = link();
         let mut follower = follower(&link, None);
-        let first = follower.take(Event::CaughtUp).await.unwrap();
+        let first = follower.take(Event::CaughtUp).await;
         assert!(matches!(first[..], [Item::Live { again: false }]));
-        let second = follower.take(Event::CaughtUp).await.unwrap();
+        let second = follower.take(Event::CaughtUp).await;
         assert!(matches!(second[..], [Item::Live { again: true }]));
     }
 

@@ -11,6 +11,7 @@ use crate::{
     clock::{self, Clock, Position},
     failure::Result,
     json,
+    limits::PAGE_MESSAGES_MAX,
     link::Link,
     names::{self, Names},
     output::Output,
@@ -18,9 +19,6 @@ use crate::{
     rooms::{self, Direct},
     text,
 };
-
-/// Messages in one page, by the contract.
-const PAGE_MESSAGES_MAX: u32 = 200;
 
 pub(crate) async fn show(app: &App, args: History) -> Result<()> {
     let link = app.link()?;

@@ -12,6 +12,7 @@ use crate::{
     commands::room::command_id,
     failure::{Exit, Failure, Result},
     json,
+    limits::PAGE_MEMBERS_MAX,
     link::Link,
     names::Names,
     output::Paint,
@@ -19,9 +20,6 @@ use crate::{
     rooms::{self, Direct},
     text,
 };
-
-/// Members in one page, by the contract.
-const PAGE_MEMBERS_MAX: i32 = 200;
 
 pub(crate) async fn list(app: &App, room: &str) -> Result<()> {
     let link = app.link()?;

@@ -12,16 +12,12 @@ use crate::{
     commands::room::{command_id, room_names},
     failure::{Failure, Result},
     json,
+    limits::{STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX},
     names::{self, Names},
     output::note,
     rooms::{self, Direct},
     text,
 };
-
-/// The longest text of a message, in characters, by the contract.
-const TEXT_CHARACTERS_MAX: usize = 100_000;
-/// Bytes that are read from stdin: as many as the longest text can have, and a line end.
-const STDIN_BYTES_MAX: u64 = 4 * TEXT_CHARACTERS_MAX as u64 + 2;
 
 pub(crate) async fn send(app: &App, args: Send) -> Result<()> {
     let text = match args.text {

@@ -3,14 +3,17 @@
 use magpie::v1::{self, GetPresenceRequest, SetStatusRequest};
 
 use crate::{
-    app::App, args::Availability, clock::Clock, failure::Result, json, names::Names, output::Paint,
-    render::Table, rooms, text,
+    app::App,
+    args::Availability,
+    clock::Clock,
+    failure::Result,
+    json,
+    limits::{BATCH_USERS_MAX, STATUS_COLUMNS_MAX},
+    names::Names,
+    output::Paint,
+    render::Table,
+    rooms, text,
 };
-
-/// People in one question, by the contract.
-const BATCH_USERS_MAX: usize = 100;
-/// Columns of a status text.
-const STATUS_COLUMNS_MAX: usize = 60;
 
 pub(crate) async fn get(app: &App, handles: &[String]) -> Result<()> {
     let link = app.link()?;

@@ -8,6 +8,7 @@ use crate::{
     args::{Create, Rename, Retry},
     failure::Result,
     json,
+    limits::{LAST_MESSAGE_COLUMNS_MAX, TITLE_COLUMNS_MAX},
     link::Link,
     names::{self, Names},
     output::Paint,
@@ -17,10 +18,6 @@ use crate::{
     text,
 };
 
-/// Columns of the last message in the list of rooms.
-const LAST_COLUMNS_MAX: usize = 48;
-/// Columns of a title in the list of rooms.
-const TITLE_COLUMNS_MAX: usize = 32;
 /// The count that stands for more than the server counts.
 const UNREAD_UNCOUNTED: i32 = 1000;
 
@@ -174,7 +171,7 @@ fn last(app: &App, room: &RoomSummary, names: &Names) -> (String, String) {
     let said = format!("{}: {text}", names.label(entry.actor_user_id)).replace('\n', " ");
     (
         app.clock.short(entry.create_time.as_ref()),
-        text::snippet(&said, LAST_COLUMNS_MAX),
+        text::snippet(&said, LAST_MESSAGE_COLUMNS_MAX),
     )
 }
 

@@ -11,21 +11,19 @@ use crate::{
     app::App,
     args::Tail,
     commands::{
-        follow::{CLIENT, Follower, Item},
+        follow::{CLIENT, Follower, Gap, Item},
         history::{self, whole_command},
         room::room_names,
     },
     failure::{Failure, Result},
     json,
+    limits::TAIL_TITLE_COLUMNS_MAX,
     link::{self, Link},
     names,
     render::{self, Style},
     rooms::{self, Direct},
     stop, text,
 };
-
-/// Columns of a room's title before a line.
-const TITLE_COLUMNS_MAX: usize = 24;
 
 pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
     if args.after.is_some() && args.rooms.len() != 1 {
@@ -94,12 +92,14 @@ async fn begin<'a>(
         follower.start(room, after_seq);
         if args.after.is_some() {
             // The session begins where the membership does, which may be later.
-            let items = follower
-                .fill(room.room_id, after_seq, room.head_seq)
-                .await?;
-            for item in items {
-                if let Item::Entry(entry) = item {
-                    printer.entry(app, &follower, &entry)?;
+            let mut gap = Gap {
+                room_id: room.room_id,
+                after_seq,
+                through_seq: room.head_seq,
+            };
+            while let Some(page) = follower.next_page(&mut gap).await? {
+                for entry in &page {
+                    printer.entry(app, &follower, entry)?;
                 }
             }
         } else if args.lines > 0 {
@@ -124,14 +124,18 @@ async fn follow(
 ) -> Result<()> {
     let app = printer.app;
     while let Some(event) = events.next().await {
-        for item in follower.take(event).await? {
+        for item in follower.take(event).await {
             match item {
                 Item::Entry(entry) => {
                     printer.entry(app, follower, &entry)?;
-                    // A session that has ended says so by its last event.
-                    session.mark_delivered(entry.room_id, entry.seq).await.ok();
-                    if mark_read {
-                        session.mark_read(entry.room_id, entry.seq).await.ok();
+                    mark(session, &entry, mark_read).await;
+                }
+                Item::Gap(mut gap) => {
+                    while let Some(page) = follower.next_page(&mut gap).await? {
+                        for entry in &page {
+                            printer.entry(app, follower, entry)?;
+                            mark(session, entry, mark_read).await;
+                        }
                     }
                 }
                 Item::Ended(Some(error)) => {
@@ -159,6 +163,14 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Says that an entry was printed. A session that has ended says so by its last event.
+async fn mark(session: &Session, entry: &Entry, read: bool) {
+    session.mark_delivered(entry.room_id, entry.seq).await.ok();
+    if read {
+        session.mark_read(entry.room_id, entry.seq).await.ok();
+    }
 }
 
 /// Prints entries with day lines between them.
@@ -191,7 +203,7 @@ impl<'a> Printer<'a> {
             app.out.line(&render::day_line(&day, app.out.paint()))?;
             self.day = day;
         }
-        let title = text::snippet(&follower.title(entry.room_id), TITLE_COLUMNS_MAX);
+        let title = text::snippet(&follower.title(entry.room_id), TAIL_TITLE_COLUMNS_MAX);
         let whole = whole_command(self.only.as_deref().unwrap_or(&entry.room_id.to_string()));
         let style = Style {
             names: &follower.names,

@@ -13,13 +13,9 @@ use tonic::{Response, Status};
 use super::{failed, never_left, timed_out};
 use crate::{
     failure::{Failure, Result},
+    limits::{RETRY_WAIT, RETRY_WAIT_MAX},
     retry::RetryId,
 };
-
-/// How long to wait before the second attempt; each further wait is twice as long.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
-/// The longest wait between two attempts.
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The attempts at one call, until a deadline.
 pub(super) struct Attempts {

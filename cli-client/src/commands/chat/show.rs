@@ -14,14 +14,12 @@ use crate::{
     commands::{members::all_members, presence},
     failure::{Exit, Failure, Result, reason_name},
     json,
+    limits::{BATCH_USERS_MAX, REPEATED_COLUMNS_MAX},
     output::report,
     render::{self, Style},
     terminal::Screen,
     text,
 };
-
-/// People whose presence `/who` asks for in one question.
-const BATCH_USERS_MAX: usize = 100;
 
 impl Talk<'_> {
     pub(super) async fn outcome(
@@ -60,7 +58,7 @@ impl Talk<'_> {
             report(&failure, true);
             return Ok(());
         }
-        let shown = text::snippet(&text, 40);
+        let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
         let why = text::one_line(&error.to_string());
         self.remark(&format!("NOT SENT: {shown} ({why})")).await
     }

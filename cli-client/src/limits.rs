@@ -1,0 +1,69 @@
+//! Every bound of the terminal client, with its unit. Knows nothing of how they are used.
+
+use std::time::Duration;
+
+/// How long to wait for an answer where no flag says otherwise, in seconds.
+pub(crate) const TIMEOUT_SECONDS_DEFAULT: u64 = 10;
+/// The longest wait that a flag may ask for, in seconds.
+pub(crate) const TIMEOUT_SECONDS_MAX: u64 = 600;
+/// How long to wait before the second attempt at a call; each further wait is twice as long.
+pub(crate) const RETRY_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait between two attempts at a call.
+pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long to wait before a call that fills a gap is made again.
+pub(crate) const FILL_WAIT: Duration = Duration::from_secs(1);
+/// How often to ask who somebody is, before the id has to do.
+pub(crate) const NAME_ATTEMPTS_MAX: u32 = 3;
+
+/// Users in one question, by the contract.
+pub(crate) const BATCH_USERS_MAX: usize = 100;
+/// Messages in one page, by the contract.
+pub(crate) const PAGE_MESSAGES_MAX: u32 = 200;
+/// Members in one page, by the contract.
+pub(crate) const PAGE_MEMBERS_MAX: i32 = 200;
+/// Rooms in one page, by the contract.
+pub(crate) const PAGE_ROOMS_MAX: i32 = 200;
+/// The longest text of a message, in characters, by the contract.
+pub(crate) const TEXT_CHARACTERS_MAX: usize = 100_000;
+/// Bytes of a text that are read from stdin: as many as the longest can have, and a line end.
+pub(crate) const STDIN_BYTES_MAX: u64 = 4 * TEXT_CHARACTERS_MAX as u64 + 2;
+/// The longest name of a device, in characters, by the contract.
+pub(crate) const DEVICE_NAME_CHARACTERS_MAX: usize = 64;
+
+/// Messages that `history` shows at the most.
+pub(crate) const HISTORY_MESSAGES_MAX: u32 = 100_000;
+/// Messages that `history` shows where no flag says otherwise.
+pub(crate) const HISTORY_MESSAGES_DEFAULT: u32 = 20;
+/// Earlier messages with which `tail` and `chat` begin where no flag says otherwise.
+pub(crate) const EARLIER_MESSAGES_DEFAULT: u32 = 10;
+/// Users whose names are kept; beyond it all are forgotten and asked for anew.
+pub(crate) const KEPT_USERS_MAX: usize = 10_000;
+/// Lines typed in `chat` that wait for the conversation.
+pub(crate) const LINES_QUEUED_MAX: usize = 64;
+/// Blocks of lines that wait for the terminal.
+pub(crate) const SHOWN_QUEUED_MAX: usize = 256;
+/// Typed lines that the arrow keys bring back.
+pub(crate) const TYPED_HISTORY_LINES_MAX: usize = 100;
+/// The longest line that may be a password, in bytes.
+pub(crate) const PASSWORD_LINE_BYTES_MAX: u64 = 4_096;
+/// The longest name of a profile, in characters.
+pub(crate) const PROFILE_NAME_CHARACTERS_MAX: usize = 64;
+/// Rooms that are named where a title is ambiguous.
+pub(crate) const CANDIDATES_SHOWN_MAX: usize = 10;
+
+/// Columns of a person's name, so that a long one does not push the text away.
+pub(crate) const NAME_COLUMNS_MAX: usize = 32;
+/// Columns of a room's title in a list.
+pub(crate) const TITLE_COLUMNS_MAX: usize = 32;
+/// Columns of a room's title before a line of `tail`.
+pub(crate) const TAIL_TITLE_COLUMNS_MAX: usize = 24;
+/// Columns of a room's last message in a list.
+pub(crate) const LAST_MESSAGE_COLUMNS_MAX: usize = 48;
+/// Columns of a status text.
+pub(crate) const STATUS_COLUMNS_MAX: usize = 60;
+/// Columns of a device's name in a list.
+pub(crate) const DEVICE_COLUMNS_MAX: usize = 40;
+/// Columns of a text that a remark repeats.
+pub(crate) const REPEATED_COLUMNS_MAX: usize = 40;
+/// How wide a terminal is that does not say, in columns.
+pub(crate) const TERMINAL_COLUMNS_DEFAULT: usize = 80;
