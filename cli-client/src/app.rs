@@ -7,6 +7,7 @@ use crate::{
     failure::{Failure, Result},
     link::Link,
     output::Output,
+    text,
 };
 
 /// Names the server at sign-up and log-in, where no flag does.
@@ -43,6 +44,20 @@ impl App {
     /// The way of the chosen profile to its server.
     pub(crate) fn link(&self) -> Result<Link> {
         Link::open(&self.global, &self.store)
+    }
+
+    /// How the next command begins that goes on with what this one did: it names the account where
+    /// the chosen one is another.
+    pub(crate) fn program(&self, link: &Link) -> String {
+        let held = self.store.load().unwrap_or_default();
+        if held
+            .select(None)
+            .is_ok_and(|(chosen, _)| chosen == link.profile_name())
+        {
+            "magpie".to_owned()
+        } else {
+            format!("magpie --profile {}", text::shell_word(link.profile_name()))
+        }
     }
 
     /// Where to sign up or log in.

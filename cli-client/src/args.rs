@@ -25,7 +25,8 @@ pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
 
 const GLOBAL: &str = "Options of every command";
 
-const START: &str = "\
+/// What to do first, for those who are new here.
+pub(crate) const START: &str = "\
 What to do first:
   magpie signup anna             make an account (asks for a password)
   magpie create \"Tea room\"       make a room

@@ -158,6 +158,13 @@ impl Failure {
         self.detail("retry_id", json!(retry_id))
     }
 
+    /// The same in other words.
+    #[must_use]
+    pub(crate) fn with_message(mut self, message: String) -> Self {
+        self.0.message = message;
+        self
+    }
+
     /// The same, saying what to do.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod credentials;
 mod failure;
+mod first;
 mod json;
 mod limits;
 mod link;
@@ -68,11 +69,18 @@ fn run(cli: Cli) -> failure::Result<()> {
 /// Help and version are no errors; what is wrong is said in the form that was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        // Without any argument the person wants to know what there is.
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nothing is left to be done where the text cannot be printed.
+            write!(io::stdout(), "{}", error.render()).ok();
+            return ExitCode::SUCCESS;
+        }
+        // The person wants to know what there is.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if env::args_os().len() == 1 => {
+            write!(io::stdout(), "{}", first::screen(args::START)).ok();
+            return ExitCode::SUCCESS;
+        }
+        // Of a command that needs another, such as `profile`, its help says which there are.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             write!(io::stdout(), "{}", error.render()).ok();
             return ExitCode::SUCCESS;
         }

@@ -65,12 +65,11 @@ pub(crate) async fn open_direct(link: &Link, handle: &str) -> Result<RoomSummary
     let request = OpenDirectRequest {
         peer: Some(Peer::Handle(handle.to_owned())),
     };
-    let answer = link
-        .read(|api| {
-            let request = request.clone();
-            async move { api.rooms().open_direct(request).await }
-        })
-        .await?;
+    let answer = link.read(|api| {
+        let request = request.clone();
+        async move { api.rooms().open_direct(request).await }
+    });
+    let answer = answer.await.map_err(|failure| nobody(failure, handle))?;
     answer.room.ok_or_else(|| incomplete("OpenDirect"))
 }
 
@@ -79,13 +78,21 @@ pub(crate) async fn find_user(link: &Link, handle: &str) -> Result<User> {
     let request = FindUserRequest {
         handle: handle.to_owned(),
     };
-    let answer = link
-        .read(|api| {
-            let request = request.clone();
-            async move { api.users().find_user(request).await }
-        })
-        .await?;
+    let answer = link.read(|api| {
+        let request = request.clone();
+        async move { api.users().find_user(request).await }
+    });
+    let answer = answer.await.map_err(|failure| nobody(failure, handle))?;
     answer.user.ok_or_else(|| incomplete("FindUser"))
+}
+
+/// Of several people that were named, which one there is not.
+fn nobody(failure: Failure, handle: &str) -> Failure {
+    if failure.reason() == reason_name(Reason::UserNotFound) {
+        failure.with_message(format!("nobody has the handle @{}", text::one_line(handle)))
+    } else {
+        failure
+    }
 }
 
 /// What a room is called: its title, or the other person of a direct room.

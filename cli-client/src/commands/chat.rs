@@ -39,7 +39,8 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     let ids = past.messages.iter().flat_map(names::in_entry);
     follower.names.learn(&link, ids).await?;
     follower.start(&room, past.as_of_seq);
-    history::print(app.out, &app.clock, &follower.names, &past.messages, input)?;
+    let whole = whole_command(&app.program(&link), input);
+    history::print(app, &follower.names, &past.messages, &whole)?;
 
     let options = SessionOptions {
         client: CLIENT.to_owned(),
@@ -56,7 +57,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         follower,
         last_seq: past.as_of_seq,
         room,
-        whole: whole_command(input),
+        whole,
         day: app.clock.today(),
         unanswered: HashMap::new(),
         is_lost: false,

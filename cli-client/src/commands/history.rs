@@ -8,13 +8,12 @@ use magpie::v1::{
 use crate::{
     app::App,
     args::History,
-    clock::{self, Clock, Position},
+    clock::{self, Position},
     failure::Result,
     json,
     limits::PAGE_MESSAGES_MAX,
     link::Link,
     names::{self, Names},
-    output::Output,
     render::{self, Style},
     rooms::{self, Direct},
     text,
@@ -39,7 +38,8 @@ pub(crate) async fn show(app: &App, args: History) -> Result<()> {
     if messages.is_empty() && !app.out.is_json() {
         return app.out.line("No messages there.");
     }
-    print(app.out, &app.clock, &names, &messages, &args.room.room)
+    let whole = whole_command(&app.program(&link), &args.room.room);
+    print(app, &names, &messages, &whole)
 }
 
 /// The newest messages of a room before a position, oldest first.
@@ -133,28 +133,22 @@ fn entries(page: ListMessagesResponse) -> Vec<Entry> {
     messages.filter_map(|message| message.entry).collect()
 }
 
-/// Prints messages with a line where a day begins; `room` is how the person named the room.
-pub(crate) fn print(
-    out: Output,
-    clock: &Clock,
-    names: &Names,
-    messages: &[Entry],
-    room: &str,
-) -> Result<()> {
+/// Prints messages with a line where a day begins; `whole` is the [`whole_command`] of their room.
+pub(crate) fn print(app: &App, names: &Names, messages: &[Entry], whole: &str) -> Result<()> {
+    let (out, clock) = (app.out, &app.clock);
     if out.is_json() {
         for entry in messages {
             out.line(&json::entry(entry, names).to_string())?;
         }
         return Ok(());
     }
-    let whole = whole_command(room);
     let style = Style {
         names,
         clock,
         paint: out.paint(),
         room: None,
         columns: out.columns(),
-        whole: &whole,
+        whole,
     };
     let mut day = String::new();
     for entry in messages {
@@ -170,7 +164,8 @@ pub(crate) fn print(
     Ok(())
 }
 
-/// The command that shows a message of a room whole, up to its seq.
-pub(crate) fn whole_command(room: &str) -> String {
-    format!("magpie message {}", text::shell_word(room))
+/// The command that shows a message of a room whole, up to its seq; `program` is [`App::program`],
+/// `room` how the person named the room.
+pub(crate) fn whole_command(program: &str, room: &str) -> String {
+    format!("{program} message {}", text::shell_word(room))
 }

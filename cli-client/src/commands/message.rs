@@ -61,6 +61,14 @@ pub(crate) async fn send(app: &App, args: Send) -> Result<()> {
 pub(crate) async fn read(app: &App, room: &str, seq: Option<i64>) -> Result<()> {
     let link = app.link()?;
     let room = rooms::resolve(&link, room, Direct::Find).await?;
+    if let Some(seq) = seq
+        && seq > room.head_seq
+    {
+        return Err(Failure::usage(format!(
+            "{seq} is beyond the end of the room, which is {}",
+            room.head_seq
+        )));
+    }
     let request = MarkReadRequest {
         room_id: room.room_id,
         seq: seq.unwrap_or(room.head_seq),

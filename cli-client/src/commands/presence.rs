@@ -107,7 +107,8 @@ pub(crate) async fn set(
 /// The state and the status text in words.
 pub(crate) fn said(presence: Option<&v1::Presence>, clock: &Clock) -> (String, String) {
     let Some(presence) = presence else {
-        return ("not visible".to_owned(), "you share no room".to_owned());
+        let why = "you share no room, or the node was started a moment ago";
+        return ("not visible".to_owned(), why.to_owned());
     };
     let mut state = json::presence_state(presence.state()).to_owned();
     let seen = clock.short(presence.last_seen_time.as_ref());

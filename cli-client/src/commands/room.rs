@@ -39,9 +39,10 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
     app.out.say(
         || {
             format!(
-                "Made “{}”, room {}.\nNext: magpie invite {} HANDLE",
+                "Made “{}”, room {}.\nNext: {} invite {} HANDLE",
                 text::one_line(&room.title),
                 room.room_id,
+                app.program(&link),
                 text::shell_word(&room.title)
             )
         },
@@ -57,8 +58,9 @@ pub(crate) async fn direct(app: &App, handle: &str) -> Result<()> {
         || {
             let peer = names.full(room.peer_user_id);
             format!(
-                "The direct room with {peer} is {}.\nNext: magpie chat @{handle}",
-                room.room_id
+                "The direct room with {peer} is {}.\nNext: {} chat @{handle}",
+                room.room_id,
+                app.program(&link)
             )
         },
         || json::room(&room, &names),

@@ -176,9 +176,10 @@ async fn mark(session: &Session, entry: &Entry, read: bool) {
 /// Prints entries with day lines between them.
 struct Printer<'a> {
     app: &'a App,
-    server: &'a str,
     /// How the person named the room, where it is only one.
     only: Option<String>,
+    server: &'a str,
+    program: String,
     day: String,
 }
 
@@ -187,6 +188,7 @@ impl<'a> Printer<'a> {
         Self {
             app,
             server: link.server(),
+            program: app.program(link),
             only: (named.len() == 1).then(|| args.rooms.concat()),
             day: app.clock.today(),
         }
@@ -204,7 +206,9 @@ impl<'a> Printer<'a> {
             self.day = day;
         }
         let title = text::snippet(&follower.title(entry.room_id), TAIL_TITLE_COLUMNS_MAX);
-        let whole = whole_command(self.only.as_deref().unwrap_or(&entry.room_id.to_string()));
+        let room_id = entry.room_id.to_string();
+        let room = self.only.as_deref().unwrap_or(&room_id);
+        let whole = whole_command(&self.program, room);
         let style = Style {
             names: &follower.names,
             clock: &app.clock,
