@@ -259,18 +259,24 @@ async fn a_full_room_and_a_full_account_refuse_one_more() {
         let after = Snapshot::of(ann, scene.room, &people).await;
         assert_eq!(after, before);
 
-        ann.create_room("the second").await;
-        let before = Snapshot::of(ann, scene.room, &people).await;
-        let create = CreateRoomRequest {
+        let create = |title: &str| CreateRoomRequest {
             client_message_id: new_id(),
-            title: "one too many".to_owned(),
+            title: title.to_owned(),
         };
-        let many = ann.api.rooms().create_room(ann.asks(create)).await;
+        let asked = async |request: &CreateRoomRequest| {
+            ann.api.rooms().create_room(ann.asks(request.clone())).await
+        };
+        let second = create("the second");
+        let created = asked(&second).await.expect("created").into_inner();
+        let before = Snapshot::of(ann, scene.room, &people).await;
+        let many = asked(&create("one too many")).await;
         all_refused(
             &[attempt("CreateRoom", many)],
             Reason::TooManyRooms,
-            Effect::AttemptNone,
+            Effect::None,
         );
+        let again = asked(&second).await.expect("answered again").into_inner();
+        assert_eq!(again, created, "a retry makes no further room");
         let after = Snapshot::of(ann, scene.room, &people).await;
         assert_eq!(after, before);
     })
