@@ -55,7 +55,6 @@ impl Contract {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a frame")]
     fn frame(&self, frame: &Frame) -> Wired {
         match frame {
             Frame::Welcome(welcome) => Wired::Welcome(self.welcome(welcome)),
