@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod argon2id;
 mod hasher;
 mod hex;
 pub mod limits;

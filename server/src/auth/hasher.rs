@@ -10,22 +10,12 @@ use std::{
     thread,
 };
 
-use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
-    password_hash::phc::PasswordHash,
-};
 use magpie_core::refusal::{Reason, Refusal};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
-use super::{limits::OVERLOADED_RETRY_AFTER, password};
+use super::{argon2id, limits::OVERLOADED_RETRY_AFTER, password};
 
-/// Memory of one hash, in KiB: a row of OWASP's list.
-const MEMORY_KIB: u32 = 19_456;
-/// Passes over the memory.
-const PASSES: u32 = 2;
-/// Lanes of one hash.
-const LANES: u32 = 1;
 /// Hashes at the same time, for each core.
 const HASHES_PER_CORE: usize = 2;
 
@@ -67,7 +57,7 @@ impl Hasher {
                 running: Semaphore::new(running),
                 admitted: Semaphore::new(admitted_max),
                 admitted_max,
-                dummy: hash(&dummy_password),
+                dummy: argon2id::hash(&dummy_password),
                 done: AtomicU64::new(0),
             }),
         }
@@ -82,7 +72,7 @@ impl Hasher {
     ) -> Result<SecretString, Refusal> {
         self.run(move || {
             password::check_strength(password.expose_secret(), &names)?;
-            Ok(hash(password.expose_secret().as_bytes()))
+            Ok(argon2id::hash(password.expose_secret().as_bytes()))
         })
         .await?
     }
@@ -97,7 +87,8 @@ impl Hasher {
         self.run(move || {
             let known = expected.is_some();
             let expected = expected.as_ref().unwrap_or(&inner.dummy);
-            verify(password.expose_secret().as_bytes(), expected).map(|equal| equal && known)
+            let equal = argon2id::verify(password.expose_secret().as_bytes(), expected);
+            equal.map(|equal| equal && known).ok_or_else(internal)
         })
         .await?
     }
@@ -143,28 +134,6 @@ struct Place(Arc<Inner>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.running.add_permits(1);
-    }
-}
-
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("they are in range");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-}
-
-fn hash(password: &[u8]) -> SecretString {
-    argon2()
-        .hash_password(password)
-        .expect("the system gives random numbers, and the parameters are in range")
-        .to_string()
-        .into()
-}
-
-fn verify(password: &[u8], expected: &SecretString) -> Result<bool, Refusal> {
-    let expected = PasswordHash::new(expected.expose_secret()).map_err(|_| internal())?;
-    match argon2().verify_password(password, &expected) {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(internal()),
     }
 }
 
