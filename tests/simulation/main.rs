@@ -19,7 +19,7 @@ use chance::Chance;
 use world::World;
 
 /// The schedules of a usual run.
-const SCHEDULES: Range<u64> = 0..2_000;
+const SCHEDULES: Range<u64> = 0..3_000;
 /// Failures that are shown.
 const SHOWN: usize = 3;
 

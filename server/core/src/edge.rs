@@ -150,8 +150,10 @@ pub struct Edge<W: Wire, O> {
 #[derive(Debug, Default)]
 struct Followers {
     live: Vec<(SessionId, UserId)>,
-    /// Sessions that wait for an owner's answer.
+    /// Sessions that wait for an owner's answer, or for their turn after it.
     attaching: usize,
+    /// How many messages about the room passed here.
+    passed: u64,
     /// The last entry that passed here.
     cursor: Seq,
 }
@@ -265,6 +267,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return;
         };
         ended.outlet.close();
+        for room in ended.answers.keys() {
+            if let Some(followers) = self.rooms.get_mut(room) {
+                followers.attaching = followers.attaching.saturating_sub(1);
+            }
+        }
         for room in ended.rooms.keys() {
             self.unfollow(*room, session);
         }

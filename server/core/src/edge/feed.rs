@@ -59,6 +59,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return self.outputs.push_back(Output::Detach(room));
         };
         followers.cursor = entry.seq;
+        followers.passed += 1;
         if followers.live.is_empty() {
             return;
         }
@@ -123,19 +124,32 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.tidy(room);
     }
 
+    /// Takes in an owner's answer. Answers are passed on in the order in which the owners were asked,
+    /// so that rooms come newest first.
     fn synced(&mut self, session: SessionId, room: RoomId, outcome: Synced) {
-        if let Some(followers) = self.rooms.get_mut(&room) {
+        let followers = self.rooms.entry(room).or_default();
+        let Some(open) = self.sessions.get_mut(&session) else {
             followers.attaching = followers.attaching.saturating_sub(1);
+            return self.tidy(room);
+        };
+        open.answers.insert(room, (outcome, followers.passed));
+        while let Some(open) = self.sessions.get_mut(&session)
+            && let Some(room) = open.asked.front().copied()
+            && let Some((outcome, passed)) = open.answers.remove(&room)
+        {
+            open.asked.pop_front();
+            let followers = self.rooms.entry(room).or_default();
+            followers.attaching = followers.attaching.saturating_sub(1);
+            let missed = followers.passed > passed;
+            self.settle(session, room, outcome, missed);
+            self.tidy(room);
         }
-        if let Some(open) = self.sessions.get_mut(&session) {
-            open.attaching = open.attaching.saturating_sub(1);
-            self.settle(session, room, outcome);
-        }
-        self.tidy(room);
         self.pump(session);
     }
 
-    fn settle(&mut self, session: SessionId, room: RoomId, outcome: Synced) {
+    /// Passes an answer on. `missed` if something about the room passed since it came, which was not
+    /// meant for a session that was not live yet: it is brought up to date once more.
+    fn settle(&mut self, session: SessionId, room: RoomId, outcome: Synced, missed: bool) {
         match outcome {
             Synced::Live => {
                 let follow = self
@@ -143,9 +157,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                     .get(&session)
                     .and_then(|open| open.rooms.get(&room));
                 let after = follow.map(|follow| follow.after).unwrap_or_default();
-                self.live(session, room, after);
+                self.live(session, room, after, missed);
             }
-            Synced::Sync(sync) => self.sync(session, room, sync),
+            Synced::Sync(sync) => self.sync(session, room, sync, missed),
             Synced::NoMember | Synced::UpToDate => {
                 if let Some(open) = self.sessions.get_mut(&session) {
                     open.rooms.remove(&room);
@@ -159,14 +173,14 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>) {
+    fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>, missed: bool) {
         let (live, through) = (sync.live, sync.through);
         let told = self.event(session, &Frame::RoomSync(sync));
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
         match (told, live) {
-            (true, true) => self.live(session, room, through),
+            (true, true) => self.live(session, room, through, missed),
             (true, false) => drop(open.rooms.remove(&room)),
             (false, _) => {
                 if let Some(follow) = open.rooms.get_mut(&room) {
@@ -177,13 +191,17 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    fn live(&mut self, session: SessionId, room: RoomId, cursor: Seq) {
+    fn live(&mut self, session: SessionId, room: RoomId, cursor: Seq, missed: bool) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
         let Some(follow) = open.rooms.get_mut(&room) else {
             return;
         };
+        if missed {
+            open.follow(room, cursor, Seq::ZERO);
+            return;
+        }
         follow.phase = Phase::Live;
         let user = open.caller.user;
         let followers = self.rooms.entry(room).or_default();
@@ -200,6 +218,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let Some(followers) = self.rooms.get_mut(&room) else {
             return;
         };
+        followers.passed += 1;
         let (sessions, cursor) = (&mut self.sessions, followers.cursor);
         followers.live.retain(|(session, user)| {
             let Some(open) = sessions.get_mut(session) else {

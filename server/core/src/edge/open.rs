@@ -195,7 +195,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if !matches!(open.state, State::Open) {
             return;
         }
-        while (open.attaching as u64) < self.limits.session_attaching_max
+        while (open.asked.len() as u64) < self.limits.session_attaching_max
             && open.outlet.has_room()
             && let Some(room) = open.to_attach.pop_front()
         {
@@ -206,7 +206,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 continue;
             }
             follow.phase = Phase::Attaching;
-            open.attaching += 1;
+            open.asked.push_back(room);
             self.rooms.entry(room).or_default().attaching += 1;
             self.outputs.push_back(Output::Attach(Attach {
                 edge: self.id,
@@ -217,7 +217,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 read: follow.read,
             }));
         }
-        let done = open.attaching == 0 && open.to_attach.is_empty() && !open.caught_up;
+        let done = open.asked.is_empty() && open.to_attach.is_empty() && !open.caught_up;
         if done
             && self.event(session, &Frame::CaughtUp)
             && let Some(open) = self.sessions.get_mut(&session)

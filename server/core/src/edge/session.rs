@@ -9,6 +9,7 @@ use super::{Caller, Refused};
 use crate::{
     command::Submit,
     ids::{MessageId, RoomId, Seq, SessionId, UserId},
+    link::Synced,
     rate::Bucket,
     refusal::Refusal,
     rows::Marks,
@@ -94,7 +95,10 @@ pub(super) struct Session<O> {
     pub(super) rooms: BTreeMap<RoomId, Follow>,
     /// Rooms to attach, in this order.
     pub(super) to_attach: VecDeque<RoomId>,
-    pub(super) attaching: usize,
+    /// Rooms of which the owner was asked, in this order.
+    pub(super) asked: VecDeque<RoomId>,
+    /// Answers that came before their turn, with how many messages about the room had passed then.
+    pub(super) answers: BTreeMap<RoomId, (Synced, u64)>,
     pub(super) caught_up: bool,
     pub(super) catch_ups: Vec<Instant>,
     pub(super) calls: BTreeMap<u64, Asked>,
@@ -184,7 +188,8 @@ impl<O> Session<O> {
             revision_known: 0,
             rooms: BTreeMap::new(),
             to_attach: VecDeque::new(),
-            attaching: 0,
+            asked: VecDeque::new(),
+            answers: BTreeMap::new(),
             caught_up: false,
             catch_ups: Vec::new(),
             calls: BTreeMap::new(),
