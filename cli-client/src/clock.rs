@@ -31,10 +31,11 @@ fn position_in(input: &str, zone: &TimeZone, now: &ZonedDateTime) -> Result<Posi
     if let Ok(time) = input.parse::<Timestamp>() {
         return Ok(Position::Time(time));
     }
-    let civil = if let Ok(time) = input.parse::<civil::Time>() {
-        now.with_time_zone(zone.clone()).date().to_datetime(time)
-    } else if let Ok(datetime) = input.parse::<civil::DateTime>() {
+    // In this order: of a date with a time, the time alone would be taken as well, and mean today.
+    let civil = if let Ok(datetime) = input.parse::<civil::DateTime>() {
         datetime
+    } else if let Ok(time) = input.parse::<civil::Time>() {
+        now.with_time_zone(zone.clone()).date().to_datetime(time)
     } else {
         return Err(
             "give a seq such as 57, or a time such as 2026-11-24T10:00, 2026-11-24, \
@@ -180,6 +181,7 @@ mod tests {
     #[test]
     fn times_without_a_zone_are_local() {
         assert_eq!(read("2026-11-24T10:00"), Ok(at("2026-11-24T08:00:00Z")));
+        assert_eq!(read("2025-01-02T10:00"), Ok(at("2025-01-02T08:00:00Z")));
         assert_eq!(read("2026-11-24 10:00"), Ok(at("2026-11-24T08:00:00Z")));
         assert_eq!(read("2026-11-24"), Ok(at("2026-11-23T22:00:00Z")));
         assert_eq!(read("10:00"), Ok(at("2026-11-24T08:00:00Z")));

@@ -128,10 +128,13 @@ impl Failure {
             "UNREACHABLE",
             format!("no answer from {server}: {cause}"),
         );
-        failure.hint(
+        failure.hint(if cause.contains("certificate") {
+            "nobody whom this machine trusts vouches for that server; if you do, name its \
+             authority with --ca-file FILE"
+        } else {
             "is the node running? start one with `cargo run --release`, or name another with \
-             --server URL",
-        )
+             --server URL"
+        })
     }
 
     /// The answer to a command with an id did not come; the same id may be tried again.

@@ -153,6 +153,8 @@ pub(crate) fn never_left(error: &ClientError) -> bool {
         "dns error",
         "failed to lookup",
         "unreachable",
+        // TLS says so before the call goes out.
+        "certificate",
     ]
     .iter()
     .any(|sign| cause.contains(sign))

@@ -1,18 +1,22 @@
 //! The client library as a Rust program uses it, over networks and nodes that fail.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use magpie::client::{
-    Api, Event, Events, MemoryStore, Profile, SendError, Session, SessionOptions, Target,
+    Api, Event, Events, MemoryStore, MessageId, Profile, SendError, Session, SessionOptions, Target,
 };
-use magpie::v1::Entry;
+use magpie::v1::{CreateRoomRequest, Entry, SignUpRequest, entry::Body};
 use magpie_tests::{
-    guard::{event, guarded, guarded_for},
+    api::PASSWORD,
+    binaries,
+    guard::{event, event_within, guarded, guarded_for},
     history::History,
+    node::Setup,
     person::{Person, message, texts_of},
+    process::Process,
     proxy::{Fault, FaultProxy},
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{process::Command, sync::mpsc, task::JoinHandle};
 
 use crate::scene::{Scene, since_joining};
 
@@ -131,6 +135,82 @@ async fn the_library_forgets_a_room_it_left_and_begins_anew_with_the_next_joinin
         let seq = scene.ann_sends(1).await;
         assert_eq!(next_entry(&mut events, room).await.seq, seq);
         assert_eq!(session.state().cursors[0].seq, seq);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_library_speaks_tls_with_an_authority_of_its_own() {
+    guarded(async {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
+        let setup = Setup::new()
+            .flag("--tls-cert", &path("localhost.crt"))
+            .flag("--tls-key", &path("localhost.key"));
+        let node = setup.start().await;
+        let target = Target::new(format!("https://localhost:{}", node.address().port()));
+        let request = || SignUpRequest {
+            handle: "ann".to_owned(),
+            password: PASSWORD.to_owned(),
+            ..SignUpRequest::default()
+        };
+        let store = || Arc::new(MemoryStore::default());
+        let stranger = Api::sign_up(target.clone(), request(), store()).await;
+        let error = stranger.expect_err("nobody vouches for this certificate");
+        assert!(error.is_transport(), "{error}");
+        let authority = fs::read(path("localhost.crt")).expect("readable");
+        let api = Api::sign_up(target.with_ca(authority), request(), store()).await;
+        let api = api.expect("signed up");
+        let create = CreateRoomRequest {
+            client_message_id: MessageId::new().to_bytes(),
+            title: "safe".to_owned(),
+        };
+        let room = api.rooms().create_room(create).await.expect("created");
+        let room = room.into_inner().room.expect("a room").room_id;
+        let (session, mut events) = Session::open(&api, options());
+        let sent = session.send(room, "over TLS").await.expect("sent");
+        while next_entry(&mut events, room).await.seq != sent.seq {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_example_bot_is_short_and_answers() {
+    const LINES_MAX: usize = 59;
+    let source = include_str!("../../examples/echo_bot.rs");
+    assert!(
+        source.lines().count() <= LINES_MAX,
+        "an example is read in a minute"
+    );
+    guarded(async {
+        let scene = Scene::new().await;
+        let mut command = Command::new(binaries::example("echo_bot"));
+        let address = format!("http://{}", scene.node.address());
+        command
+            .args([&address, "bob"])
+            .env("MAGPIE_PASSWORD", PASSWORD);
+        let _bot = Process::spawn(command);
+        let proxy = FaultProxy::start(scene.node.address()).await;
+        let (ann, mut events) = Session::open(&opened(&scene.ann, &proxy), options());
+        let by_bot = |entry: &Entry| {
+            let replied = match &entry.body {
+                Some(Body::Message(said)) => said.reply_to_seq.is_some(),
+                _ => false,
+            };
+            replied && entry.actor_user_id == scene.bob.user_id
+        };
+        // What is said before the bot is there is none of its business, so it is said again.
+        let answered = async {
+            loop {
+                ann.send(scene.room, "echo?").await.expect("sent");
+                let wait = Duration::from_millis(500);
+                let answer = async { while !by_bot(&next_entry(&mut events, scene.room).await) {} };
+                if tokio::time::timeout(wait, answer).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        event_within(Duration::from_secs(20), "an answer of the bot", answered).await;
     })
     .await;
 }

@@ -1,5 +1,10 @@
 //! The terminal client as people and scripts use it: journeys through the real program.
 
+mod commands;
+mod guide;
+mod person;
+mod ways;
+
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use magpie_tests::{
@@ -70,39 +75,6 @@ async fn two_people_sign_up_meet_and_talk() {
     .await;
 }
 
-/// What a node prints for the person who started it works as it is printed.
-#[tokio::test]
-async fn the_commands_that_a_node_prints_work_as_printed() {
-    guarded_for(Duration::from_secs(60), async {
-        let mut node = Node::start_new().await;
-        let said = node.process().line("what to type last", ends_chat).await;
-        assert!(said.contains("chat"), "{said}");
-        let prefix = "cargo run --release -p magpie-cli -- ";
-        let lines = node.process().output();
-        let commands: Vec<&str> = lines
-            .iter()
-            .filter_map(|line| line.trim().strip_prefix(prefix))
-            .collect();
-        assert!(commands.len() >= 3, "{lines:#?}");
-        let home = Home::new(node.address());
-        for command in commands {
-            // A person types the password; here it comes from a pipe.
-            let (stdin, flag) = if command.contains("signup") {
-                (PASSWORD, " --password-stdin")
-            } else {
-                ("hello\n", "")
-            };
-            let ended = home.shell(&format!("{command}{flag}"), stdin).await;
-            assert_eq!(ended.code, 0, "{command}: {ended:#?}");
-        }
-    })
-    .await;
-}
-
-fn ends_chat(line: &str) -> Option<String> {
-    line.contains(" chat ").then(|| line.to_owned())
-}
-
 #[tokio::test]
 async fn tail_resumes_over_a_kill_without_gap_or_repetition() {
     guarded_for(Duration::from_secs(60), async {
@@ -114,6 +86,9 @@ async fn tail_resumes_over_a_kill_without_gap_or_repetition() {
         ann.run(&["send", "nest", "one"]).await;
         tail.line("one", |line| value_with_text(line, "one")).await;
         node.kill_and_restart().await;
+        for kind in ["disconnected", "resumed"] {
+            tail.line(kind, |line| notice(line, kind)).await;
+        }
         ann.run(&["send", "nest", "two"]).await;
         ann.run(&["send", "nest", "three"]).await;
         tail.line("three", |line| value_with_text(line, "three"))
@@ -242,6 +217,12 @@ async fn the_plain_chat_mode_sends_lines_and_shows_others() {
         drop(tail);
     })
     .await;
+}
+
+/// A notice of this kind, as stderr holds it with `--json`.
+fn notice(line: &str, kind: &str) -> Option<()> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    (value["notice"]["kind"] == kind).then_some(())
 }
 
 fn value_with_text(line: &str, text: &str) -> Option<Value> {

@@ -21,6 +21,20 @@ pub fn cli() -> PathBuf {
     workspace_binary("MAGPIE_CLI_BIN", "magpie", "magpie-cli")
 }
 
+/// An example of the client library.
+///
+/// # Panics
+/// When it was not built.
+pub fn example(name: &str) -> PathBuf {
+    let path = cli().with_file_name("examples").join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo build --examples -p magpie`",
+        path.display()
+    );
+    path
+}
+
 /// A program that the project's test command installs, or that is on the search path.
 ///
 /// # Panics

@@ -16,7 +16,8 @@ const COMMAND_TIME_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Home {
     folder: TempDir,
-    node: SocketAddr,
+    /// Where `MAGPIE_SERVER` leads.
+    server: Option<String>,
 }
 
 /// How a command ended.
@@ -38,8 +39,15 @@ impl Home {
     pub fn new(node: SocketAddr) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary directory"),
-            node,
+            server: Some(format!("http://{node}")),
         }
+    }
+
+    /// The same without the variable that names the server.
+    #[must_use]
+    pub fn without_server(self) -> Self {
+        let server = None;
+        Self { server, ..self }
     }
 
     /// The folder.
@@ -55,7 +63,7 @@ impl Home {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("HOME", self.path())
             .env("NO_COLOR", "1")
-            .env("MAGPIE_SERVER", format!("http://{}", self.node))
+            .envs(self.server.iter().map(|server| ("MAGPIE_SERVER", server)))
             .current_dir(self.path())
             .args(args)
             .kill_on_drop(true);

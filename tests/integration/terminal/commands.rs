@@ -1,0 +1,187 @@
+//! Single commands, each seen from the other side too.
+
+use std::time::Duration;
+
+use magpie_tests::{api::PASSWORD, cli::Home, guard::guarded_for, node::Node};
+use serde_json::Value;
+
+use super::{history_texts, signed_up};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A node, the owner of a room named `nest`, and a member.
+async fn nest() -> (Node, Home, Home) {
+    let node = Node::start_new().await;
+    let (ann, bob) = (signed_up(&node, "ann").await, signed_up(&node, "bob").await);
+    ann.run(&["create", "nest"]).await;
+    ann.run(&["invite", "nest", "bob"]).await;
+    (node, ann, bob)
+}
+
+#[tokio::test]
+async fn who_was_removed_is_out_and_who_is_no_owner_removes_nobody() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let refused = bob.run_with(&["remove", "nest", "ann", "--json"], "").await;
+        assert_eq!(refused.code, 1, "{refused:#?}");
+        assert!(refused.stderr.contains("PERMISSION_DENIED"), "{refused:#?}");
+        ann.run(&["remove", "nest", "bob"]).await;
+        let members = ann.run_json(&["members", "nest"]).await;
+        assert_eq!(members.len(), 1, "{members:?}");
+        assert_eq!(bob.run_json(&["rooms"]).await, Vec::<Value>::new());
+        let refused = bob.run_with(&["send", "nest", "still here"], "").await;
+        assert_eq!(refused.code, 1, "{refused:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renamed_room_has_its_new_title_for_all() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        ann.run(&["rename", "nest", "Tree house"]).await;
+        assert_eq!(bob.run_json(&["rooms"]).await[0]["title"], "Tree house");
+        let same = ann.run_json(&["rename", "tree", "Tree house"]).await;
+        assert_eq!(same[0]["seq"], Value::Null, "nothing changed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn presence_and_status_are_what_others_see() {
+    guarded_for(TIME_MAX, async {
+        let (node, ann, bob) = nest().await;
+        let state = async |handle: &str| ann.run_json(&["presence", handle]).await[0].clone();
+        assert_eq!(state("bob").await["state"], "offline");
+        let mut tail = bob.start(&["tail", "nest", "--json"]);
+        tail.line("that it follows", |line| super::notice(line, "live"))
+            .await;
+        // Nobody need be at the terminal.
+        assert_eq!(state("bob").await["state"], "away");
+        bob.run(&["status", "busy", "building"]).await;
+        let busy = state("bob").await;
+        assert_eq!(
+            (&busy["state"], &busy["status_text"]),
+            (&"busy".into(), &"building".into())
+        );
+        let cat = signed_up(&node, "cat").await;
+        assert_eq!(
+            cat.run_json(&["presence", "bob"]).await[0]["state"],
+            "not_visible"
+        );
+        let nobody = cat.run_with(&["presence", "bob", "dora"], "").await;
+        assert_eq!(nobody.code, 1);
+        assert!(nobody.stderr.contains("@dora"), "{nobody:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_the_other_devices() {
+    guarded_for(TIME_MAX, async {
+        let (node, ann, _bob) = nest().await;
+        let phone = Home::new(node.address());
+        let login = ["login", "ann", "--password-stdin"];
+        assert_eq!(phone.run_with(&login, PASSWORD).await.code, 0);
+        let new = "another sentence of some length";
+        let wrong = format!("wrong\n{new}\n");
+        let refused = ann.run_with(&["passwd", "--password-stdin"], &wrong).await;
+        assert_eq!(refused.code, 1, "{refused:#?}");
+        let both = format!("{PASSWORD}\n{new}\n");
+        let changed = ann.run_with(&["passwd", "--password-stdin"], &both).await;
+        assert_eq!(changed.code, 0, "{changed:#?}");
+        assert_eq!(ann.run_json(&["devices"]).await.len(), 1);
+        assert_eq!(phone.run_with(&["rooms"], "").await.code, 3);
+        assert_eq!(phone.run_with(&login, PASSWORD).await.code, 1);
+        assert_eq!(phone.run_with(&login, new).await.code, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_device_is_logged_out() {
+    guarded_for(TIME_MAX, async {
+        let (node, ann, _bob) = nest().await;
+        let phone = Home::new(node.address());
+        let login = ["login", "ann", "--password-stdin", "--device-name", "phone"];
+        assert_eq!(phone.run_with(&login, PASSWORD).await.code, 0);
+        let devices = ann.run_json(&["devices", "list"]).await;
+        let device = devices.iter().find(|device| device["name"] == "phone");
+        let id = device.expect("the phone is listed")["device_id"].clone();
+        ann.run(&["devices", "revoke", id.as_str().expect("ids are strings")])
+            .await;
+        assert_eq!(ann.run_json(&["devices"]).await.len(), 1);
+        assert_eq!(phone.run_with(&["rooms"], "").await.code, 3);
+        let again = ann
+            .run_with(&["devices", "revoke", id.as_str().unwrap_or_default()], "")
+            .await;
+        assert_eq!(again.code, 1, "{again:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_is_shown_before_after_and_around_a_seq_or_a_time() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, _bob) = nest().await;
+        // Seqs 3 to 7.
+        for text in ["one", "two", "three", "four", "five"] {
+            ann.run(&["send", "nest", text]).await;
+        }
+        let texts = async |args: &[&str]| {
+            let args: Vec<&str> = ["history", "nest"].iter().chain(args).copied().collect();
+            history_texts(&ann, &args).await
+        };
+        assert_eq!(texts(&["-n", "2"]).await, ["four", "five"]);
+        assert_eq!(texts(&["--before", "6", "-n", "2"]).await, ["two", "three"]);
+        assert_eq!(texts(&["--after", "5"]).await, ["four", "five"]);
+        assert_eq!(
+            texts(&["--around", "5", "-n", "3"]).await,
+            ["two", "three", "four"]
+        );
+        let log = ann.run_json(&["history", "nest"]).await;
+        let third = log[2]["create_time"].as_str().expect("a time").to_owned();
+        // Messages may fall into one millisecond, so what is before and after is counted from it.
+        let earlier = |entry: &&Value| entry["create_time"].as_str() < Some(&third);
+        let count = log.iter().filter(earlier).count();
+        assert_eq!(texts(&["--before", &third]).await.len(), count);
+        assert_eq!(texts(&["--after", &third]).await.len(), 5 - count);
+        let around = texts(&["--around", &third, "-n", "5"]).await;
+        assert!(around.contains(&"three".to_owned()), "{around:?}");
+        assert_eq!(
+            texts(&["--before", "2001-01-01"]).await,
+            Vec::<String>::new()
+        );
+        assert_eq!(texts(&["--after", "2001-01-01T10:00"]).await.len(), 5);
+        let wrong = ann
+            .run_with(&["history", "nest", "--around", "soon"], "")
+            .await;
+        assert_eq!(wrong.code, 2, "{wrong:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_beyond_the_end_of_a_room_says_where_that_is() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, _bob) = nest().await;
+        let beyond = ann.run_with(&["read", "nest", "99"], "").await;
+        assert_eq!(beyond.code, 2, "{beyond:#?}");
+        assert!(beyond.stderr.contains("which is 2"), "{beyond:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_to_be_typed_next_names_the_account_that_acted() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, _bob) = nest().await;
+        let login = ["signup", "cat", "--password-stdin"];
+        assert_eq!(ann.run_with(&login, PASSWORD).await.code, 0);
+        let said = ann.run(&["--profile", "ann", "create", "den"]).await;
+        assert!(said.contains("magpie --profile ann invite den"), "{said}");
+        let said = ann.run(&["create", "burrow"]).await;
+        assert!(said.contains("Next: magpie invite burrow"), "{said}");
+    })
+    .await;
+}

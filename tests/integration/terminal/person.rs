@@ -1,0 +1,162 @@
+//! A person at a terminal: passwords without echo, colours, the first screen. The terminal is made by
+//! `script`, which util-linux brings to every machine.
+
+use std::{process::Stdio, time::Duration};
+
+use magpie_tests::{
+    api::PASSWORD,
+    binaries,
+    cli::Home,
+    guard::{event, guarded_for},
+    node::Node,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use super::signed_up;
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// The client on a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    shown: String,
+}
+
+impl Terminal {
+    fn open(home: &Home, args: &str, coloured: bool) -> Self {
+        let plain = home.command(&[]);
+        let mut command = Command::new(binaries::tool("MAGPIE_SCRIPT", "script"));
+        let line = format!("'{}' {args}", binaries::cli().display());
+        command.args(["-q", "-e", "-f", "-c", &line, "/dev/null"]);
+        let set = plain.as_std().get_envs();
+        let set = set.filter_map(|(name, value)| Some((name, value?)));
+        command
+            .env_clear()
+            .envs(set.filter(|(name, _)| !coloured || *name != "NO_COLOR"))
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh")
+            .current_dir(home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("script starts");
+        Self {
+            keys: child.stdin.take().expect("stdin is piped"),
+            screen: child.stdout.take().expect("stdout is piped"),
+            shown: String::new(),
+            child,
+        }
+    }
+
+    async fn shows(&mut self, what: &str) {
+        let mut bytes = [0; 1024];
+        while !self.shown.contains(what) {
+            let read = event(what, self.screen.read(&mut bytes)).await;
+            let count = read.expect("a terminal is readable");
+            assert_ne!(count, 0, "it ended without {what:?}: {}", self.shown);
+            self.shown
+                .push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+
+    async fn types(&mut self, line: &str) {
+        let line = format!("{line}\r");
+        self.keys
+            .write_all(line.as_bytes())
+            .await
+            .expect("it takes keys");
+    }
+
+    /// All that was shown, and the exit code.
+    async fn ends(mut self) -> (String, i32) {
+        let mut rest = Vec::new();
+        event("the end", self.screen.read_to_end(&mut rest))
+            .await
+            .ok();
+        self.shown.push_str(&String::from_utf8_lossy(&rest));
+        let status = event("the end", self.child.wait()).await.expect("a child");
+        (self.shown, status.code().unwrap_or(-1))
+    }
+}
+
+#[tokio::test]
+async fn passwords_are_asked_for_without_echo() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let home = Home::new(node.address());
+        let mut terminal = Terminal::open(&home, "signup ann", false);
+        terminal.shows("New password for @ann").await;
+        terminal.types(PASSWORD).await;
+        terminal.shows("Once more").await;
+        terminal.types(PASSWORD).await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 0, "{shown}");
+        assert!(shown.contains("Welcome, @ann"), "{shown}");
+        assert!(
+            !shown.contains(PASSWORD),
+            "the password is on the screen: {shown}"
+        );
+
+        let mut terminal = Terminal::open(&home, "passwd", false);
+        terminal.shows("Old password").await;
+        terminal.types("a wrong one").await;
+        terminal.shows("New password").await;
+        terminal.types("one thing and then").await;
+        terminal.shows("Once more").await;
+        terminal.types("another").await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 2, "{shown}");
+        assert!(shown.contains("differ"), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn colours_are_for_terminals_and_for_those_who_want_them() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let painted = async |args: &str, coloured: bool| {
+            let (shown, code) = Terminal::open(&ann, args, coloured).ends().await;
+            assert_eq!(code, 0, "{shown}");
+            assert!(shown.contains("nest"), "{shown}");
+            shown.contains("\u{1b}[")
+        };
+        assert!(painted("rooms", true).await, "on a terminal");
+        assert!(!painted("rooms --no-color", true).await, "--no-color");
+        assert!(!painted("rooms --json", true).await, "--json");
+        assert!(!painted("rooms", false).await, "NO_COLOR");
+        let mut piped = ann.command(&["rooms"]);
+        piped.env_remove("NO_COLOR").env("TERM", "xterm-256color");
+        let piped = event("the list", piped.output()).await.expect("it starts");
+        assert!(!piped.stdout.contains(&0x1b), "in a pipe");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_at_a_terminal_ends_with_quit_and_leaves_it_clean() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::open(&ann, "chat nest", true);
+        terminal.shows("Type a message, or /help").await;
+        terminal.types("hello at last").await;
+        terminal.shows("ann").await;
+        terminal.types("/quit").await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 0, "{shown}");
+        // Bracketed paste is off again.
+        assert!(shown.contains("\u{1b}[?2004l"), "{shown:?}");
+        let texts = super::history_texts(&ann, &["history", "nest"]).await;
+        assert_eq!(texts, ["hello at last"]);
+    })
+    .await;
+}

@@ -1,0 +1,130 @@
+//! Ways to the client and out of it: a node's greeting, TLS, a reader that goes.
+
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
+
+use magpie_tests::{
+    api::PASSWORD,
+    cli::Home,
+    guard::{event_within, guarded_for},
+    node::{Node, Setup},
+    process::Process,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
+};
+
+use super::{history_texts, signed_up};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+const PROGRAM: &str = "cargo run --release -p magpie-cli -- ";
+
+/// What a node prints for the person who started it works as it is printed, wherever it listens.
+#[tokio::test]
+async fn the_commands_that_a_node_prints_work_as_printed() {
+    guarded_for(TIME_MAX, async {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        greets_well(any).await;
+        let usual: SocketAddr = ([127, 0, 0, 1], 7400).into();
+        // The usual port may be taken by a node of the person who runs the tests.
+        if TcpListener::bind(usual).await.is_ok() {
+            greets_well(usual).await;
+        }
+    })
+    .await;
+}
+
+async fn greets_well(address: SocketAddr) {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let any = ([127, 0, 0, 1], 0).into();
+    let mut node = Process::spawn(Setup::new().command(data.path(), address, any));
+    let ends = |line: &str| line.contains(" chat ").then_some(());
+    node.line("what to type last", ends).await;
+    let lines = node.output();
+    let commands: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.trim().strip_prefix(PROGRAM))
+        .collect();
+    let first = |command: &&str| command.split(' ').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = commands.iter().map(first).collect();
+    assert_eq!(names, ["signup", "create", "chat"], "{lines:#?}");
+    let named = commands[0].contains("--server");
+    assert_eq!(named, address.port() != 7400, "{}", commands[0]);
+    let home = Home::new(address).without_server();
+    for command in commands {
+        // A person types the password; here it comes from a pipe.
+        let (stdin, flag) = match command.starts_with("signup") {
+            true => (PASSWORD, " --password-stdin"),
+            false => ("hello\n", ""),
+        };
+        let ended = home.shell(&format!("{command}{flag}"), stdin).await;
+        assert_eq!(ended.code, 0, "{command}: {ended:#?}");
+    }
+    assert_eq!(history_texts(&home, &["history", "tea"]).await, ["hello"]);
+    node.kill().await;
+}
+
+#[tokio::test]
+async fn tls_needs_only_the_authority_and_keeps_it() {
+    guarded_for(TIME_MAX, async {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
+        let setup = Setup::new()
+            .flag("--tls-cert", &path("localhost.crt"))
+            .flag("--tls-key", &path("localhost.key"));
+        let node = setup.start().await;
+        let server = format!("https://localhost:{}", node.address().port());
+        let home = Home::new(node.address());
+        let signup = ["signup", "ann", "--server", &server, "--password-stdin"];
+        let stranger = home.run_with(&signup, PASSWORD).await;
+        assert_eq!(
+            stranger.code, 4,
+            "an authority that is not trusted: {stranger:#?}"
+        );
+        assert!(stranger.stderr.contains("--ca-file"), "{stranger:#?}");
+        let authority = path("localhost.crt");
+        let trusting: Vec<&str> = signup
+            .iter()
+            .copied()
+            .chain(["--ca-file", &authority])
+            .collect();
+        let trusted = home.run_with(&trusting, PASSWORD).await;
+        assert_eq!(trusted.code, 0, "{trusted:#?}");
+        home.run(&["create", "safe"]).await;
+        home.run(&["chat", "safe"]).await;
+        home.run(&["send", "safe", "over TLS"]).await;
+        let mut tail = home.start(&["tail", "safe"]);
+        let shown = |line: &str| line.contains("over TLS").then_some(());
+        tail.line("the message", shown).await;
+        let missing = home
+            .run_with(&["rooms", "--ca-file", "nowhere.pem"], "")
+            .await;
+        assert_eq!(missing.code, 7, "{missing:#?}");
+        assert!(missing.stderr.contains("nowhere.pem"), "{missing:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_ends_well_with_its_reader_however_quiet_the_room_is() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        ann.run(&["send", "nest", "the only message"]).await;
+        let mut command = ann.command(&["tail", "nest"]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut tail = command.spawn().expect("it starts");
+        let mut reader = BufReader::new(tail.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        reader.read_line(&mut line).await.expect("a line");
+        assert!(line.contains("the only message"), "{line}");
+        drop(reader);
+        let ended = event_within(Duration::from_secs(10), "the end", tail.wait()).await;
+        assert_eq!(ended.expect("a child").code(), Some(0));
+    })
+    .await;
+}
