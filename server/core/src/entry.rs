@@ -1,5 +1,7 @@
 //! What a room's log holds.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 
 use crate::{
@@ -22,6 +24,24 @@ pub struct Entry {
     pub id: MessageId,
     /// What happened.
     pub body: Body,
+}
+
+/// The bytes of an event, which the first edge of a node that needs them makes for all. They are no
+/// part of what is said, so all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<OnceLock<Bytes>>);
+
+impl Shared {
+    /// The bytes, made if this is the first time.
+    pub fn get_or_make(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.get_or_init(make).clone()
+    }
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What happened.

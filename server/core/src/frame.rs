@@ -1,14 +1,9 @@
 //! What a session is told, without knowledge of the wire.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
-
-use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    entry::Entry,
+    entry::{Entry, Shared},
     ids::{DeviceId, RoomId, Seq, SessionId, UserId},
     link::{AccountRoom, RoomSync},
     refusal::Refusal,
@@ -93,24 +88,6 @@ pub enum Frame {
     StatusSet(Presence),
     /// The presence asked for.
     Presences(Vec<Presence>),
-}
-
-/// The bytes of an event, which the first edge of a node that needs them makes for all. They are no
-/// part of what is said, so all are equal.
-#[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<OnceLock<Bytes>>);
-
-impl Shared {
-    /// The bytes, made if this is the first time.
-    pub fn get_or_make(&self, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.0.get_or_init(make).clone()
-    }
-}
-
-impl PartialEq for Shared {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 /// The first frame of a session.

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    entry::{Entry, Role, RoomKind},
-    frame::Shared,
+    entry::{Entry, Role, RoomKind, Shared},
     ids::{EdgeId, RoomId, Seq, SessionId, UserId},
     refusal::Reason,
     rows::Marks,

@@ -8,8 +8,8 @@ use super::{
     session::{Follow, Phase, State},
 };
 use crate::{
-    entry::{ChangeKind, Entry},
-    frame::{Frame, Outlet, Shared, Wire},
+    entry::{ChangeKind, Entry, Shared},
+    frame::{Frame, Outlet, Wire},
     ids::{RoomId, Seq, SessionId, UserId},
     limits::{CATCH_UPS_MILLIS, millis},
     link::{AccountRoom, RoomSync, Synced, ToEdge},

@@ -9,8 +9,7 @@ use super::{
 };
 use crate::{
     command::Answer,
-    entry::Entry,
-    frame::Shared,
+    entry::{Entry, Shared},
     ids::{RoomId, Seq, UserId},
     limits::millis,
     link::ToEdge,
