@@ -156,8 +156,8 @@ async fn a_node_that_still_starts_ends_at_a_signal() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = tempfile::tempdir().expect("a folder");
         let trace = folder.path().join("trace");
-        // Nothing is durable before a minute.
-        let inject = "inject=fdatasync,fsync:delay_enter=60000000";
+        // A start syncs some fifty times, so that it takes most of a minute.
+        let inject = "inject=fdatasync,fsync:delay_enter=1000000";
         let options = ["-e", "trace=fdatasync,fsync,bind", "-e", inject];
         let setup = Setup::new().strace(&trace, &options);
         let mut process = Process::spawn(setup.command(data.path(), FREE, FREE));
@@ -169,7 +169,7 @@ async fn a_node_that_still_starts_ends_at_a_signal() {
         })
         .await;
         process.signal(Signal::TERM);
-        let status = process.ended_within(Duration::from_secs(5)).await;
+        let status = process.ended_within(Duration::from_secs(10)).await;
         assert_eq!(status.code(), Some(0));
     })
     .await;

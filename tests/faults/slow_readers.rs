@@ -56,7 +56,7 @@ async fn a_reader_that_reads_again_is_caught_up_once_and_closed_when_it_lags_too
             let (catch_ups, error) = read_to(&mut stream, scene.den, last).await;
             closing = error;
             if closing.is_some() {
-                assert_eq!(lag, 4, "three catch-ups are granted in 60 s");
+                assert_eq!(lag, 3, "the third catch-up within 60 s is one too many");
                 break;
             }
             assert_eq!(catch_ups, 1, "catch-ups of lag {lag}");

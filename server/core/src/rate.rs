@@ -25,6 +25,10 @@ impl Bucket {
     /// burst takes all of it.
     pub fn take(&mut self, rate: Rate, tokens: u64, now: Instant) -> Result<(), Duration> {
         let (one, burst) = (60_000_000 / rate.per_minute.max(1), rate.burst.max(1));
+        if one == 0 {
+            // As good as no limit; who read the clock a little earlier than another must not wait.
+            return Ok(());
+        }
         let now = now.0.saturating_mul(1_000);
         let cost = one.saturating_mul(tokens.min(burst));
         let full_at = self.full_at_micros.max(now).saturating_add(cost);
@@ -113,6 +117,17 @@ mod tests {
         let wait = bucket.take(RATE, 1, start).expect_err("the burst is spent");
         assert_eq!(wait, Duration::from_secs(1));
         assert_eq!(bucket.take(RATE, 1, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits_not_even_for_a_clock_read_earlier() {
+        let rate = Rate {
+            burst: 1,
+            per_minute: u64::MAX,
+        };
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take(rate, 1, Instant(2_000)), Ok(()));
+        assert_eq!(bucket.take(rate, 1, Instant(1_000)), Ok(()));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use super::*;
 
 /// The settings of which help has to tell a default.
-const SETTINGS_WITH_DEFAULT: [&str; 11] = [
+const SETTINGS_WITH_DEFAULT: [&str; 12] = [
+    "free-space-min",
     "listen",
     "insecure-listen",
     "metrics-listen",
