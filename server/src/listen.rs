@@ -84,7 +84,7 @@ pub enum Error {
     )]
     NotLoopback(SocketAddr),
     /// The certificate or key cannot be used.
-    #[error("cannot use {path}: {reason}")]
+    #[error("cannot use {path}, named by --tls-cert or --tls-key: {reason}")]
     Tls {
         /// The file at fault.
         path: PathBuf,

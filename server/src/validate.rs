@@ -45,7 +45,15 @@ pub fn display_name(field: impl Into<Cow<'static, str>>, text: &str) -> Result<S
 
 /// The title of a group in NFC.
 pub fn title(field: impl Into<Cow<'static, str>>, text: &str) -> Result<String, Refusal> {
-    normalized(field, text, 1, TITLE_CHARACTERS_MAX)
+    let field = field.into();
+    let title = normalized(field.clone(), text, 1, TITLE_CHARACTERS_MAX)?;
+    if title.chars().all(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Refusal::field(
+            field,
+            "shows nothing; give it a character that can be seen",
+        ));
+    }
+    Ok(title)
 }
 
 /// The name of a device in NFC. It may be empty.
@@ -82,6 +90,14 @@ fn normalized(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn titles_show_something() {
+        for blank in [" ", "\n\t ", "\u{7}\u{1b}"] {
+            assert!(title("title", blank).is_err(), "{blank:?}");
+        }
+        assert_eq!(title("title", " tea "), Ok(" tea ".to_owned()));
+    }
 
     #[test]
     fn handles_are_folded_to_lower_case() {

@@ -201,6 +201,42 @@ async fn a_node_speaks_tls_by_two_flags() {
 }
 
 #[tokio::test]
+async fn half_a_data_directory_is_refused_and_not_made_anew() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        scene.node.kill().await;
+        let aside = tempfile::tempdir().expect("a folder");
+        let parts = [
+            "log",
+            "accounts.sqlite",
+            "accounts.sqlite-wal",
+            "accounts.sqlite-shm",
+        ];
+        let (log, accounts) = parts.split_at(1);
+        for half in [log, accounts] {
+            let moved = |from: &Path, to: &Path| {
+                for name in half {
+                    // What SQLite needs no more it does not keep.
+                    drop(fs::rename(from.join(name), to.join(name)));
+                }
+            };
+            moved(scene.node.data(), aside.path());
+            // Twice: the first must not have made what it misses.
+            for _ in 0..2 {
+                let (code, said) = ends(on(scene.node.data())).await;
+                assert_eq!(code, 65, "{said}");
+                assert!(said.contains(half[0]), "{said}");
+            }
+            moved(aside.path(), scene.node.data());
+        }
+        scene.node.start().await;
+        let ann = scene.ann.over(scene.node.api());
+        ann.send(scene.room, "all is there").await.expect("sent");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_raised_generation_makes_clients_start_anew() {
     guarded(async {
         let mut scene = Scene::new().await;

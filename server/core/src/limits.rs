@@ -79,11 +79,12 @@ limits! {
         page_scan_max: u64 = 4_096, "entries";
         /// Bytes of a page and of a RoomSync; at least one entry is given.
         page_bytes_max: u64 = 64 << 10, "bytes";
-        /// Entries that a member may append to a room at once: messages, and changes of the room.
+        /// Entries that a member may append to a room at once: messages, of which each 16 KiB of text
+        /// counts, and changes of the room.
         room_send_burst: u64 = 20, "entries";
         /// Entries a minute that a member may append to a room after that.
         room_sends_per_minute: u64 = 120, "entries/min";
-        /// Entries that a user may append at once, over all rooms.
+        /// Entries that a user may append at once, over all rooms; each 16 KiB of text counts.
         user_send_burst: u64 = 60, "entries";
         /// Entries a minute that a user may append after that.
         user_sends_per_minute: u64 = 300, "entries/min";

@@ -205,10 +205,34 @@ async fn answer(calls: &Calls, kind: Kind, request: Request, next: Next) -> Resp
         Err(refused) => return refused.into_http(),
     };
     drop(place);
+    let response = understood(kind, response);
     match charge {
         Some(charge) => response.map(|body| hold(body, charge)),
         None => response,
     }
+}
+
+/// Gives our form to what the library refuses of a request by itself: a message that is missing, cut
+/// short or compressed. Our own refusals have an `Error` already.
+fn understood(kind: Kind, response: Response) -> Response {
+    if kind == Kind::Tool {
+        return response;
+    }
+    let Some(refused) = Status::from_header_map(response.headers()) else {
+        return response;
+    };
+    let unreadable = match refused.code() {
+        Code::Internal => true,
+        // A method that does not exist is another thing.
+        Code::Unimplemented => refused.message().contains("compressed"),
+        _ => false,
+    };
+    if !unreadable || status::error_of(&refused).is_some() {
+        return response;
+    }
+    let why = "the request cannot be read: it holds one message, whole and not compressed";
+    let refusal = Refusal::new(Reason::Undecodable, why).with_effect(Effect::AttemptNone);
+    status::to_status(&refusal).into_http()
 }
 
 /// A request that has come whole.

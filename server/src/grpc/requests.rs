@@ -204,9 +204,20 @@ pub(super) fn list_entries(list: v1::ListEntriesRequest) -> Result<(RoomId, Quer
     Ok((room(list.room_id)?, Query::Entries { after, count }))
 }
 
+/// The last second of 9999, where `google.protobuf.Timestamp` ends.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 fn time(field: &'static str, time: prost_types::Timestamp) -> Result<Timestamp, Refusal> {
-    let refused = || Refusal::field(field, "is no time of 1970 or later");
-    let seconds = u64::try_from(time.seconds).map_err(|_| refused())?;
+    let refused = || {
+        Refusal::field(
+            field,
+            "is no time from 1970 to 9999, with 0 to 999,999,999 nanos",
+        )
+    };
+    let seconds = u64::try_from(time.seconds)
+        .ok()
+        .filter(|seconds| *seconds <= LAST_SECOND);
+    let seconds = seconds.ok_or_else(refused)?;
     let nanos = u64::try_from(time.nanos)
         .ok()
         .filter(|nanos| *nanos < 1_000_000_000);

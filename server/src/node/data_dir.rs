@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use magpie_store::account::sqlite;
+
 use super::StartError;
 
 /// Makes sure that the directory exists and can be written to, and that its owner alone may look.
@@ -33,6 +35,22 @@ pub(super) fn prepare(path: &Path) -> Result<(), StartError> {
         .open(&probe)
         .map_err(wrong)?;
     fs::remove_file(&probe).map_err(wrong)
+}
+
+/// What of a former run is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Former {
+    pub(super) log: bool,
+    pub(super) accounts: bool,
+}
+
+impl Former {
+    pub(super) fn of(directory: &Path) -> Self {
+        Self {
+            log: directory.join(super::parts::LOG_DIR).exists(),
+            accounts: directory.join(sqlite::FILE_NAME).exists(),
+        }
+    }
 }
 
 #[cfg(test)]

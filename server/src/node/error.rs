@@ -82,6 +82,19 @@ pub enum StartError {
     /// The operators' socket cannot be made.
     #[error(transparent)]
     Admin(#[from] admin::ServeError),
+    /// Only one of the two stores is there.
+    #[error(
+        "{} is missing, though the other half of the data is there: put back the whole data \
+         directory, or begin with an empty one by --data-dir",
+        path.display()
+    )]
+    HalfMissing {
+        /// What is missing.
+        path: PathBuf,
+    },
+    /// The accounts could not be looked at.
+    #[error("the accounts cannot be read")]
+    Unread(#[from] magpie_store::account::Error),
     /// Another part could not start.
     #[error("{what}")]
     Part {
@@ -106,6 +119,8 @@ impl StartError {
                 }
             },
             Self::Metrics { .. } => exit::UNAVAILABLE,
+            Self::HalfMissing { .. } => exit::DATA,
+            Self::Unread(_) => exit::IO,
             Self::Log(error) => of_log(error),
             Self::Accounts(error) => match error {
                 sqlite::OpenError::Newer { .. } | sqlite::OpenError::Unusable { .. } => exit::DATA,

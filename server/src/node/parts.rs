@@ -1,15 +1,22 @@
 //! The parts that do the work, in the order in which they start and stop.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use futures_util::FutureExt;
+use magpie_core::ids::Partition;
 use magpie_store::{
-    account::{AccountStore, sqlite::SqliteStore},
-    log::embedded::{Embedded, Options},
+    account::{
+        AccountStore,
+        sqlite::{self, SqliteStore},
+    },
+    log::{
+        LogStore,
+        embedded::{Embedded, Options},
+    },
 };
 use tokio::task::JoinHandle;
 
-use super::{Context, StartError, engine::Engine, exit};
+use super::{Context, StartError, data_dir, engine::Engine, exit};
 use crate::{
     admin::Socket,
     auth::Accounts,
@@ -24,6 +31,7 @@ use crate::{
         authn::AuthnLayer,
         user::Users,
     },
+    owner::TakeOverError,
 };
 
 /// Where the logs lie in the data directory.
@@ -44,7 +52,17 @@ impl Parts {
     /// Starts all of them. The log store is first: its lock is the data directory's.
     pub(super) async fn start(context: &Context) -> Result<Self, StartError> {
         let directory = &context.config.data_dir;
+        // Of a directory of which only one half came back, the other must not be made anew: what refers
+        // to it would be nobody's.
+        let former = data_dir::Former::of(directory);
+        if former.accounts && !former.log && SqliteStore::open(directory).await?.has_users().await?
+        {
+            return Err(half_missing(directory, LOG_DIR));
+        }
         let log = open_log(context).await?;
+        if former.log && !former.accounts && has_rooms(&log).await? {
+            return Err(half_missing(directory, sqlite::FILE_NAME));
+        }
         let store = Arc::new(SqliteStore::open(directory).await?);
         let limits = context.config.limits.accounts.clone();
         let accounts = Accounts::open(store.clone(), limits, context.clock.clone()).await?;
@@ -128,6 +146,26 @@ impl Parts {
             self.context.drain.fail(Failure::Disk(why));
         }
     }
+}
+
+fn half_missing(directory: &Path, what: &str) -> StartError {
+    StartError::HalfMissing {
+        path: directory.join(what),
+    }
+}
+
+async fn has_rooms(log: &Embedded) -> Result<bool, StartError> {
+    for partition in Partition::all() {
+        let hints = log.hints(partition).await.map_err(TakeOverError::Read)?;
+        if !hints.is_empty() {
+            return Ok(true);
+        }
+        let pending = log.pending(partition).await.map_err(TakeOverError::Read)?;
+        if !pending.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn open_log(context: &Context) -> Result<Arc<Embedded>, StartError> {

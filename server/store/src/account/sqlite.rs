@@ -52,6 +52,12 @@ impl SqliteStore {
         })
     }
 
+    /// Whether anybody has an account here.
+    pub async fn has_users(&self) -> Result<bool, Error> {
+        self.read(|connection| Box::pin(user::any(connection)))
+            .await
+    }
+
     /// Waits for what is under way and closes the file, with its log folded into it.
     pub async fn close(&self) {
         self.pools.readers.close().await;

@@ -52,6 +52,11 @@ impl UserRow {
     }
 }
 
+pub(super) async fn any(connection: &mut SqliteConnection) -> Result<bool, Error> {
+    let any = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM account)");
+    Ok(any.fetch_one(connection).await?)
+}
+
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     user: NewUser,
