@@ -34,8 +34,8 @@ Chores:
              licences and sources, clippy and documentation; every warning is an error
       --only STEP   One of: fmt, tidy, contract, dependencies, clippy, doc (may be repeated)
   test       Builds everything once, installs what the tests call, and runs all tests
-      --only GROUP  One of: unit, doc, or a test target of tests/ such as integration,
-                    simulation, stubs (may be repeated)
+      --only GROUP  One of: unit, doc, or a test target of tests/: faults, integration,
+                    simulation (may be repeated)
       -- ARGS       Handed to the test programs, such as part of a test's name
   bench      Runs the benchmarks in the release profile
       ARGS          Handed to the bench program; `cargo xtask bench --help` lists them
