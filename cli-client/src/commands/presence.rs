@@ -6,9 +6,10 @@ use crate::{
     app::App,
     args::Availability,
     clock::Clock,
-    failure::Result,
+    failure::{Exit, Failure, Result, reason_name},
     json,
     limits::{BATCH_USERS_MAX, STATUS_COLUMNS_MAX},
+    link::Link,
     names::Names,
     output::Paint,
     render::Table,
@@ -19,11 +20,43 @@ pub(crate) async fn get(app: &App, handles: &[String]) -> Result<()> {
     let link = app.link()?;
     let mut names = Names::default();
     let mut user_ids = Vec::new();
+    let mut unknown = Vec::new();
     for handle in handles {
-        let user = rooms::find_user(&link, handle).await?;
-        user_ids.push(user.user_id);
-        names.insert(user);
+        match rooms::find_user(&link, handle).await {
+            Ok(user) => {
+                user_ids.push(user.user_id);
+                names.insert(user);
+            }
+            Err(failure) if failure.reason() == reason_name(v1::Reason::UserNotFound) => {
+                unknown.push(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
     }
+    if !user_ids.is_empty() {
+        print(app, &link, user_ids, &names).await?;
+    }
+    not_found(unknown, handles.len())
+}
+
+/// Says at the end whom there is not, so that one misspelt handle hides nobody else.
+fn not_found(mut unknown: Vec<Failure>, asked: usize) -> Result<()> {
+    if unknown.len() < 2 && asked < 2 {
+        return unknown.pop().map_or(Ok(()), Err);
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let exit = if unknown.len() == asked {
+        Exit::Refused
+    } else {
+        Exit::Partly
+    };
+    let said: Vec<String> = unknown.iter().map(Failure::to_string).collect();
+    Err(Failure::new(exit, "NOT_ALL_FOUND", said.join("; ")))
+}
+
+async fn print(app: &App, link: &Link, user_ids: Vec<i64>, names: &Names) -> Result<()> {
     let mut presences = Vec::new();
     for batch in user_ids.chunks(BATCH_USERS_MAX) {
         let request = GetPresenceRequest {
@@ -45,7 +78,7 @@ pub(crate) async fn get(app: &App, handles: &[String]) -> Result<()> {
     if app.out.is_json() {
         for user_id in user_ids {
             app.out
-                .line(&json::presence(user_id, find(user_id), &names).to_string())?;
+                .line(&json::presence(user_id, find(user_id), names).to_string())?;
         }
         return Ok(());
     }
@@ -127,6 +160,19 @@ mod tests {
 
     use super::*;
     use crate::clock;
+
+    #[test]
+    fn who_is_not_there_is_said_after_the_others() {
+        let unknown = |count: usize| {
+            let failure = || Failure::new(Exit::Refused, "USER_NOT_FOUND", "nobody has it");
+            (0..count).map(|_| failure()).collect::<Vec<_>>()
+        };
+        assert!(not_found(unknown(0), 2).is_ok());
+        assert_eq!(not_found(unknown(1), 2).unwrap_err().exit(), Exit::Partly);
+        assert_eq!(not_found(unknown(2), 2).unwrap_err().exit(), Exit::Refused);
+        let alone = not_found(unknown(1), 1).unwrap_err();
+        assert_eq!(alone.reason(), "USER_NOT_FOUND");
+    }
 
     #[test]
     fn offline_says_since_when() {

@@ -69,8 +69,11 @@ async fn presence_and_status_are_what_others_see() {
             cat.run_json(&["presence", "bob"]).await[0]["state"],
             "not_visible"
         );
-        let nobody = cat.run_with(&["presence", "bob", "dora"], "").await;
+        let nobody = cat.run_with(&["presence", "dora"], "").await;
         assert_eq!(nobody.code, 1);
+        let nobody = cat.run_with(&["presence", "dora", "bob"], "").await;
+        assert_eq!(nobody.code, 6);
+        assert!(nobody.stdout.contains("@bob"), "{nobody:#?}");
         assert!(nobody.stderr.contains("@dora"), "{nobody:#?}");
     })
     .await;
