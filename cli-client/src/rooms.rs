@@ -69,7 +69,14 @@ pub(crate) async fn open_direct(link: &Link, handle: &str) -> Result<RoomSummary
         let request = request.clone();
         async move { api.rooms().open_direct(request).await }
     });
-    let answer = answer.await.map_err(|failure| nobody(failure, handle))?;
+    let answer = answer.await.map_err(|failure| {
+        let is_self = handle.eq_ignore_ascii_case(&link.profile().handle);
+        if is_self && failure.reason() == reason_name(Reason::InvalidField) {
+            yourself(failure)
+        } else {
+            nobody(failure, handle)
+        }
+    })?;
     answer.room.ok_or_else(|| incomplete("OpenDirect"))
 }
 
@@ -93,6 +100,13 @@ fn nobody(failure: Failure, handle: &str) -> Failure {
     } else {
         failure
     }
+}
+
+/// Whoever would talk to themselves.
+fn yourself(failure: Failure) -> Failure {
+    failure
+        .with_message("this is you, and a direct room is with somebody else".to_owned())
+        .hint("make a room of your own with `magpie create TITLE`")
 }
 
 /// What a room is called: its title, or the other person of a direct room.
@@ -129,6 +143,10 @@ async fn by_id(link: &Link, input: &str) -> Result<Option<RoomSummary>> {
 
 async fn find_direct(link: &Link, handle: &str) -> Result<RoomSummary> {
     let user = find_user(link, handle).await?;
+    if user.user_id == link.profile().user_id {
+        let reason = reason_name(Reason::InvalidField);
+        return Err(yourself(Failure::new(Exit::Refused, reason, "")));
+    }
     let rooms = list(link).await?;
     rooms
         .into_iter()

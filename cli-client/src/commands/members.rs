@@ -2,7 +2,7 @@
 
 use magpie::v1::{
     InviteMembersRequest, InviteOutcome, InviteResult, LeaveRoomRequest, ListMembersRequest,
-    Member, MemberRole, RemoveMemberRequest,
+    Member, MemberRole, Reason, RemoveMemberRequest,
 };
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::{
     app::App,
     args::{Invite, Leave, Remove},
     commands::room::command_id,
-    failure::{Exit, Failure, Result},
+    failure::{Exit, Failure, Result, reason_name},
     json,
     limits::PAGE_MEMBERS_MAX,
     link::Link,
@@ -148,7 +148,20 @@ pub(crate) async fn remove(app: &App, args: Remove) -> Result<()> {
             let request = request.clone();
             async move { api.rooms().remove_member(request).await }
         })
-        .await?;
+        .await
+        .map_err(|failure| {
+            let is_self = user.user_id == link.profile().user_id;
+            if !is_self || failure.reason() != reason_name(Reason::InvalidField) {
+                return failure;
+            }
+            let program = app.program(&link);
+            failure
+                .with_message("this is you; one leaves a room oneself".to_owned())
+                .hint(format!(
+                    "type `{program} leave {}`",
+                    text::shell_word(&args.room.room)
+                ))
+        })?;
     app.out.say(
         || {
             format!(

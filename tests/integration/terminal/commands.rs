@@ -36,6 +36,22 @@ async fn who_was_removed_is_out_and_who_is_no_owner_removes_nobody() {
 }
 
 #[tokio::test]
+async fn who_names_oneself_is_told_what_to_type() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, _bob) = nest().await;
+        let removed = ann.run_with(&["remove", "nest", "ann"], "").await;
+        assert_eq!(removed.code, 1, "{removed:#?}");
+        assert!(removed.stderr.contains("magpie leave nest"), "{removed:#?}");
+        for command in [["direct", "ann"], ["history", "@ann"]] {
+            let alone = ann.run_with(&command, "").await;
+            assert_eq!(alone.code, 1, "{alone:#?}");
+            assert!(alone.stderr.contains("magpie create"), "{alone:#?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_renamed_room_has_its_new_title_for_all() {
     guarded_for(TIME_MAX, async {
         let (_node, ann, bob) = nest().await;
