@@ -99,6 +99,12 @@ impl Failure {
         } else {
             text::one_line(&refusal.message)
         };
+        let message = match refusal.reason {
+            v1::Reason::SessionReplaced => {
+                "this session has ended, since a newer one took its place".to_owned()
+            }
+            _ => message,
+        };
         let mut failure = Self::new(exit, reason, message);
         failure.0.passing = exit == Exit::Refused && refusal.is_retriable();
         if let Some(hint) = hint_for(refusal.reason) {
@@ -266,6 +272,10 @@ fn hint_for(reason: v1::Reason) -> Option<&'static str> {
         v1::Reason::CursorAhead => {
             "the room does not reach that far; `magpie history ROOM` shows its end"
         }
+        v1::Reason::SessionReplaced => {
+            "an account may have 8 open at a time, and the oldest gives way: end another `chat` or \
+             `tail`, then start this one again"
+        }
         v1::Reason::IdReused => "leave out --id to run this as a new command",
         v1::Reason::TooOldToRetry => {
             "look with `magpie history ROOM` whether it is there; without --id it is sent anew"
@@ -321,6 +331,14 @@ mod tests {
                 "violations": [{"field": "text", "description": "empty"}],
             }})
         );
+    }
+
+    #[test]
+    fn a_session_that_gave_way_says_to_what() {
+        let failure = Failure::refused(&refusal(v1::Reason::SessionReplaced));
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert!(!failure.human().contains("what"), "{}", failure.human());
+        assert!(failure.human().contains("8 open at a time"));
     }
 
     #[test]

@@ -208,12 +208,20 @@ async fn the_plain_chat_mode_sends_lines_and_shows_others() {
             .run_with(&["chat", "nest"], "first line\nsecond line\n")
             .await;
         assert_eq!(ended.code, 0, "{ended:#?}");
+        assert!(ended.stdout.contains("second line"), "{ended:#?}");
         tail.line("the second line", |line| {
             value_with_text(line, "second line")
         })
         .await;
         let texts = history_texts(&bob, &["history", "nest"]).await;
         assert_eq!(texts, ["first line", "second line"]);
+        let ended = ann.run_with(&["chat", "nest", "-n", "0"], "third\n").await;
+        assert!(ended.stdout.contains("third"), "{ended:#?}");
+        assert!(!ended.stdout.contains("second line"), "{ended:#?}");
+        let ended = ann.run_with(&["chat", "nest", "--json"], "fourth\n").await;
+        let shown = ended.stdout.lines();
+        let shown = shown.filter_map(|line| value_with_text(line, "fourth"));
+        assert_eq!(shown.count(), 1, "{ended:#?}");
         drop(tail);
     })
     .await;

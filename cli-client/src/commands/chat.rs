@@ -10,17 +10,18 @@ use magpie::{
     v1::{RoomKind, RoomSummary},
 };
 use serde_json::{Map, json};
+use tokio::time::timeout;
 
 use self::typed::Typed;
 use crate::{
     app::App,
     commands::{
-        follow::{CLIENT, Follower, Item},
+        follow::{CLIENT, Follower, Item, Live},
         history::{self, whole_command},
         room::room_names,
     },
     failure::{Exit, Failure, Result},
-    limits::REPEATED_COLUMNS_MAX,
+    limits::{OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX},
     link::{self, Link},
     names,
     rooms::{self, Direct},
@@ -60,6 +61,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         whole,
         day: app.clock.today(),
         unanswered: HashMap::new(),
+        sent_seq: 0,
         is_lost: false,
         is_leaving: false,
         refused: false,
@@ -87,6 +89,8 @@ struct Talk<'a> {
     day: String,
     /// What was posted and not answered yet.
     unanswered: HashMap<MessageId, String>,
+    /// The seq of the last message of one's own that was answered.
+    sent_seq: i64,
     /// The stream is lost, so what is typed waits.
     is_lost: bool,
     /// The person has no more to say; what is unanswered is waited for.
@@ -128,9 +132,24 @@ impl Talk<'_> {
                 },
             }
             if self.is_leaving && self.unanswered.is_empty() {
-                return Ok(());
+                let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
+                // What is not shown by then is sent all the same.
+                return rest.await.unwrap_or(Ok(()));
             }
         }
+    }
+
+    /// The answer to a message may come before the message itself does.
+    async fn show_own(&mut self, events: &mut Events) -> Result<()> {
+        while self.last_seq < self.sent_seq {
+            let Some(event) = events.next().await else {
+                return Ok(());
+            };
+            for item in self.follower.take(event).await {
+                self.take(item).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn take(&mut self, item: Item) -> Result<()> {
@@ -148,16 +167,20 @@ impl Talk<'_> {
             Item::Presence(presences) => self.presence(&presences).await,
             Item::Lost(lost) => {
                 self.is_lost = true;
-                self.notice("disconnected", &lost.words(), lost.facts())
-                    .await
-            }
-            Item::Live { again } => {
-                self.is_lost = false;
-                if !again {
-                    return Ok(());
+                let mut words = lost.words();
+                if matches!(self.screen, Screen::Above(_)) {
+                    words.push_str("; Enter tries at once");
                 }
-                let words = "connected again, nothing was missed";
-                self.notice("resumed", words, Map::new()).await
+                self.notice("disconnected", &words, lost.facts()).await
+            }
+            Item::Live(live) => {
+                self.is_lost = false;
+                let (kind, words) = match live {
+                    Live::First => return Ok(()),
+                    Live::Again => ("resumed", "connected again, nothing was missed"),
+                    Live::Anew => ("live", "connected again, following from here on"),
+                };
+                self.notice(kind, words, Map::new()).await
             }
             Item::Restored => {
                 let words = "the server was restored from a backup: what was said last may not \
@@ -173,6 +196,11 @@ impl Talk<'_> {
     }
 
     async fn say(&mut self, line: &str) -> Result<()> {
+        if self.is_lost && !self.follower.is_open() && matches!(self.screen, Screen::Above(_)) {
+            // Who types does not want to wait as long as a program may. A session that has ended
+            // says so by its last event.
+            self.session.reconnect().await.ok();
+        }
         match typed::read(line) {
             Typed::Nothing => Ok(()),
             Typed::Text { text, reply_to } => self.post(text, reply_to).await,
@@ -224,19 +252,24 @@ impl Talk<'_> {
 
     /// The end of the command: nothing that was typed is lost without a word.
     fn end(self, end: Result<()>) -> Result<()> {
-        end?;
+        if matches!(&end, Err(failure) if failure.is_reader_gone()) {
+            return end;
+        }
         if !self.unanswered.is_empty() {
             let texts: Vec<&String> = self.unanswered.values().collect();
-            return Err(Failure::new(
-                Exit::OutcomeUnknown,
-                "OUTCOME_UNKNOWN",
-                format!(
-                    "{} messages were not answered and may not have been sent",
-                    texts.len()
-                ),
-            )
-            .detail("texts", json!(texts)));
+            let mut message = format!(
+                "{} messages were not answered and may not have been sent",
+                texts.len()
+            );
+            if let Err(failure) = end {
+                message.push_str(&format!(": {failure}"));
+            }
+            return Err(
+                Failure::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message)
+                    .detail("texts", json!(texts)),
+            );
         }
+        end?;
         if self.refused {
             return Err(Failure::new(
                 Exit::Partly,

@@ -39,12 +39,23 @@ pub(crate) enum Item {
     Outcome(MessageId, Result<Sent, SendError>),
     /// The stream is lost, and comes back.
     Lost(Lost),
-    /// All that was missed has been handed out; `again` is false the first time.
-    Live { again: bool },
+    /// All that was missed has been handed out.
+    Live(Live),
     /// The server's history was set back.
     Restored,
     /// The session has ended.
     Ended(Option<ClientError>),
+}
+
+/// What being live follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// The start.
+    First,
+    /// A lost stream, over which nothing was missed.
+    Again,
+    /// A history that was set back: what was there before may be missing.
+    Anew,
 }
 
 /// A lost stream, or an attempt to open another that failed.
@@ -101,6 +112,11 @@ impl<'a> Follower<'a> {
         title.unwrap_or_else(|| room_id.to_string())
     }
 
+    /// Whether there is a stream, on which what was missed may still be coming.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// What an event means to the reader. May ask the server for names.
     pub(crate) async fn take(&mut self, event: Event) -> Vec<Item> {
         match event {
@@ -119,10 +135,14 @@ impl<'a> Follower<'a> {
                 Vec::new()
             }
             Event::CaughtUp => {
-                self.is_restoring = false;
-                vec![Item::Live {
-                    again: std::mem::replace(&mut self.was_live, true),
-                }]
+                let is_anew = std::mem::replace(&mut self.is_restoring, false);
+                vec![Item::Live(
+                    match std::mem::replace(&mut self.was_live, true) {
+                        false => Live::First,
+                        true if is_anew => Live::Anew,
+                        true => Live::Again,
+                    },
+                )]
             }
             Event::Connected(_) => {
                 self.is_open = true;
@@ -384,14 +404,13 @@ mod tests {
         follower.take(Event::CaughtUp).await;
         let said = follower.take(dropped()).await;
         assert!(matches!(said[..], [Item::Restored]));
-        let events = [
-            updated(room(TEA, 6, 1)),
-            entry(TEA, 5),
-            entry(TEA, 6),
-            Event::CaughtUp,
-            entry(TEA, 7),
-        ];
-        assert_eq!(seqs(&mut follower, events).await, [7]);
+        let events = [updated(room(TEA, 6, 1)), entry(TEA, 5), entry(TEA, 6)];
+        assert!(seqs(&mut follower, events).await.is_empty());
+        let live = follower.take(Event::CaughtUp).await;
+        assert!(matches!(live[..], [Item::Live(Live::Anew)]), "{live:?}");
+        assert_eq!(seqs(&mut follower, [entry(TEA, 7)]).await, [7]);
+        let live = follower.take(Event::CaughtUp).await;
+        assert!(matches!(live[..], [Item::Live(Live::Again)]), "{live:?}");
     }
 
     #[tokio::test]
@@ -399,9 +418,9 @@ mod tests {
         let (_dir, link) = link();
         let mut follower = follower(&link, None);
         let first = follower.take(Event::CaughtUp).await;
-        assert!(matches!(first[..], [Item::Live { again: false }]));
+        assert!(matches!(first[..], [Item::Live(Live::First)]));
         let second = follower.take(Event::CaughtUp).await;
-        assert!(matches!(second[..], [Item::Live { again: true }]));
+        assert!(matches!(second[..], [Item::Live(Live::Again)]));
     }
 
     #[test]

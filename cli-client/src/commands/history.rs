@@ -69,7 +69,9 @@ pub(crate) async fn backward(
         as_of_seq.get_or_insert(page.as_of_seq);
         let begin = page.after_seq;
         let moved = page.through_seq > begin;
-        let entries = entries(page);
+        let mut entries = entries(page);
+        // A page holds one message at the least, and where none are wanted only the head is.
+        entries.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         pages.push(entries);
         if left == 0 || begin <= 0 || !moved {

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     args::Tail,
     commands::{
-        follow::{CLIENT, Follower, Gap, Item},
+        follow::{CLIENT, Follower, Gap, Item, Live},
         history::{self, whole_command},
         room::room_names,
     },
@@ -146,11 +146,15 @@ async fn follow(
                     app.out
                         .notice_with("disconnected", &lost.words(), lost.facts());
                 }
-                Item::Live { again: true } => {
+                Item::Live(Live::Again) => {
                     app.out
                         .notice("resumed", "connected again, nothing was missed");
                 }
-                Item::Live { again: false } => {
+                Item::Live(Live::Anew) => {
+                    app.out
+                        .notice("live", "connected again, following from here on");
+                }
+                Item::Live(Live::First) => {
                     app.out.notice("live", "following; Ctrl-C ends");
                 }
                 Item::Restored => app.out.notice(

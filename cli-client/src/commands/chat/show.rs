@@ -31,9 +31,12 @@ impl Talk<'_> {
             return Ok(());
         };
         let error = match result {
-            // People see it when it comes back as an entry.
-            Ok(_) if !self.app.out.is_json() => return Ok(()),
             Ok(sent) => {
+                self.sent_seq = self.sent_seq.max(sent.seq);
+                if !self.app.out.is_json() {
+                    // People see it when it comes back as an entry.
+                    return Ok(());
+                }
                 let object = json!({
                     "type": "sent",
                     "room_id": sent.room_id.to_string(),

@@ -7,6 +7,7 @@ pub(super) const HELP: &[&str] = &[
     "/read            mark everything as read",
     "/quit            leave this command (also Ctrl-D); the room stays yours",
     "//text           send a text that begins with a slash",
+    "Enter            while the connection is lost: try again at once, as any line does",
 ];
 
 /// What a typed line means.
