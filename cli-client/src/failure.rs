@@ -7,7 +7,7 @@ use std::io;
 use magpie::{client::Refusal, v1};
 use serde_json::{Map, Value, json};
 
-use crate::text;
+use crate::{args::is_loopback, link::NO_TLS, text};
 
 /// What a command returns.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -134,13 +134,27 @@ impl Failure {
             "UNREACHABLE",
             format!("no answer from {server}: {cause}"),
         );
+        let cause = cause.to_ascii_lowercase();
         failure.hint(if cause.contains("certificate") {
             "nobody whom this machine trusts vouches for that server; if you do, name its \
              authority with --ca-file FILE"
-        } else {
+        } else if cause.contains(NO_TLS) {
+            "it does not speak TLS: write its address with http:// if you trust the way to it"
+        } else if is_loopback(server) {
             "is the node running? start one with `cargo run --release`, or name another with \
              --server URL"
+        } else {
+            "is the address right, and is the node running? name another with --server URL"
         })
+    }
+
+    /// The server at an http:// address speaks TLS.
+    pub(crate) fn speaks_tls(server: &str) -> Self {
+        let failure = Self::unreachable(server, "it speaks TLS");
+        failure.hint(format!(
+            "write its address with https://: --server {}",
+            server.replacen("http://", "https://", 1)
+        ))
     }
 
     /// The answer to a command with an id did not come; the same id may be tried again.
@@ -399,5 +413,13 @@ mod tests {
         let failure = Failure::unreachable("http://127.0.0.1:7400", "connection refused");
         assert_eq!(failure.exit(), Exit::Unreachable);
         assert!(failure.human().contains("cargo run --release"));
+        let foreign = Failure::unreachable("http://10.0.0.1:7400", "connection refused");
+        assert!(!foreign.human().contains("cargo run"));
+        let plain = "received corrupt message of type InvalidContentType";
+        let plain = Failure::unreachable("https://localhost:7400", plain);
+        assert!(plain.human().contains("http://"));
+        let tls = Failure::speaks_tls("http://h:7400");
+        assert_eq!(tls.exit(), Exit::Unreachable);
+        assert!(tls.human().contains("--server https://h:7400"));
     }
 }

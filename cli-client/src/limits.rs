@@ -14,6 +14,8 @@ pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) const FILL_WAIT: Duration = Duration::from_secs(1);
 /// How long `chat` waits at its end for its last message to come back, so that it is shown.
 pub(crate) const OWN_SHOWN_WAIT: Duration = Duration::from_secs(3);
+/// How long to wait for a sign that a server speaks TLS where plain HTTP was expected.
+pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(1);
 /// How often to ask who somebody is, before the id has to do.
 pub(crate) const NAME_ATTEMPTS_MAX: u32 = 3;
 

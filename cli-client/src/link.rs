@@ -3,6 +3,7 @@
 
 mod attempts;
 mod keeper;
+mod probe;
 
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
@@ -118,7 +119,11 @@ pub(crate) async fn within<T>(
     answer: impl Future<Output = std::result::Result<T, ClientError>>,
 ) -> Result<T> {
     match tokio::time::timeout(wait, answer).await {
-        Ok(answer) => answer.map_err(|error| failed(&error, server)),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(match never_left(&error, server).await {
+            Some(failure) => failure,
+            None => failed(&error, server),
+        }),
         Err(_) => Err(timed_out(server, wait)),
     }
 }
@@ -142,11 +147,21 @@ pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
     }
 }
 
-/// Whether the failure shows that no byte of the call reached a server.
-pub(crate) fn never_left(error: &ClientError) -> bool {
+/// What to say where the failure shows that no server can have read the call.
+pub(crate) async fn never_left(error: &ClientError, server: &str) -> Option<Failure> {
     let ClientError::Transport(cause) = error else {
-        return false;
+        return None;
     };
+    if is_before_the_call(cause) {
+        return Some(failed(error, server));
+    }
+    let speaks_tls = probe::speaks_tls(server).await;
+    speaks_tls.then(|| Failure::speaks_tls(server))
+}
+
+/// Whether the failure came before there was a connection to make the call on. Of a log-in only
+/// the words of the last cause are known.
+fn is_before_the_call(cause: &str) -> bool {
     let cause = cause.to_ascii_lowercase();
     [
         "connection refused",
@@ -155,10 +170,15 @@ pub(crate) fn never_left(error: &ClientError) -> bool {
         "unreachable",
         // TLS says so before the call goes out.
         "certificate",
+        NO_TLS,
+        "handshake eof",
     ]
     .iter()
     .any(|sign| cause.contains(sign))
 }
+
+/// The words, in small letters, of a TLS client that hears something else than TLS.
+pub(crate) const NO_TLS: &str = "invalidcontenttype";
 
 fn timed_out(server: &str, wait: Duration) -> Failure {
     Failure::new(

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+const SERVER_FORM: &str = "write it as http://HOST:PORT or https://HOST:PORT";
+
 /// Accepts `anna` and `@anna`; the server says what else a handle may not be.
 pub(super) fn handle(input: &str) -> Result<String, String> {
     let bare = input.strip_prefix('@').unwrap_or(input);
@@ -18,18 +20,30 @@ pub(crate) fn server_url(input: &str) -> Result<String, String> {
     let authority = url
         .strip_prefix("http://")
         .or_else(|| url.strip_prefix("https://"))
-        .ok_or_else(|| format!("write it as http://{url} or https://{url}"))?;
+        .ok_or_else(|| {
+            if url.is_empty() || url.contains("://") {
+                SERVER_FORM.to_owned()
+            } else {
+                format!("write it as http://{url} or https://{url}")
+            }
+        })?;
     if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
-        return Err("write it as http://HOST:PORT or https://HOST:PORT".to_owned());
+        return Err(SERVER_FORM.to_owned());
     }
     Ok(url.to_owned())
 }
 
 /// Whether nobody on the way can read what goes to this server.
 pub(crate) fn is_private(url: &str) -> bool {
-    let Some(authority) = url.strip_prefix("http://") else {
-        return true;
-    };
+    url.starts_with("https://") || is_loopback(url)
+}
+
+/// Whether the server is on this machine.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    let authority = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .unwrap_or(url);
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
@@ -52,6 +66,8 @@ mod tests {
                 .unwrap_err()
                 .contains("http://127.0.0.1:7400")
         );
+        assert_eq!(server_url("ftp://x").unwrap_err(), SERVER_FORM);
+        assert_eq!(server_url("").unwrap_err(), SERVER_FORM);
         assert!(server_url("http://a/b").is_err());
         assert!(server_url("https://user@host").is_err());
     }
@@ -74,6 +90,9 @@ mod tests {
             "http://[2001:db8::1]:1",
         ] {
             assert!(!is_private(url), "{url}");
+            assert!(!is_loopback(url), "{url}");
         }
+        assert!(is_loopback("https://localhost:7400"));
+        assert!(!is_loopback("https://chat.example.org"));
     }
 }

@@ -177,10 +177,11 @@ async fn once<T>(
     };
     match tokio::time::timeout(timeout(app), answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) if error.is_transport() && !link::never_left(&error) => {
-            Err(unknown(&error.to_string()))
-        }
-        Ok(Err(error)) => Err(link::failed(&error, server)),
+        Ok(Err(error)) => Err(match link::never_left(&error, server).await {
+            Some(failure) => failure,
+            None if error.is_transport() => unknown(&error.to_string()),
+            None => link::failed(&error, server),
+        }),
         Err(_) => Err(unknown("no answer in time")),
     }
 }

@@ -8,7 +8,7 @@ use magpie::{
     v1::{self, Effect},
 };
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Response, Status};
+use tonic::{ConnectError, Response, Status};
 
 use super::{failed, never_left, timed_out};
 use crate::{
@@ -46,7 +46,12 @@ impl Attempts {
                 .and_then(|refusal| self.worth_waiting(refusal))
             {
                 Some(wait) => sleep(wait).await,
-                None => return Err(failed(&error, server)),
+                None => {
+                    return Err(match never_left(&error, server).await {
+                        Some(failure) => failure,
+                        None => failed(&error, server),
+                    });
+                }
             }
         }
     }
@@ -65,14 +70,16 @@ impl Attempts {
         let mut earlier = given;
         let mut backoff = RETRY_WAIT;
         loop {
-            let error = match timeout_at(self.deadline, call()).await {
+            let status = match timeout_at(self.deadline, call()).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => ClientError::from(status),
+                Ok(Err(status)) => status,
                 Err(_) => {
                     let cause = format!("no answer within {} s", self.wait.as_secs());
                     return Err(Failure::outcome_unknown(&cause, &id.to_string()));
                 }
             };
+            let connected = !is_connect_error(&status);
+            let error = ClientError::from(status);
             if let Some(refusal) = error.refusal() {
                 if let Some(wait) = self.worth_waiting(refusal) {
                     earlier |= refusal.effect == Effect::Unknown;
@@ -86,8 +93,13 @@ impl Attempts {
                     _ => failure.with_unknown_outcome(&id.to_string()),
                 });
             }
-            if !earlier && never_left(&error) {
-                return Err(failed(&error, server));
+            if !earlier {
+                if !connected {
+                    return Err(failed(&error, server));
+                }
+                if let Some(failure) = never_left(&error, server).await {
+                    return Err(failure);
+                }
             }
             if !error.is_transport() {
                 let failure = failed(&error, server);
@@ -119,6 +131,18 @@ impl Attempts {
     }
 }
 
+/// Whether there was no connection to make the call on.
+fn is_connect_error(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -131,7 +155,8 @@ mod tests {
     use super::*;
     use crate::failure::Exit;
 
-    const SERVER: &str = "http://127.0.0.1:7400";
+    /// Where nobody listens, so that nobody seems to speak TLS.
+    const SERVER: &str = "http://127.0.0.1:1";
 
     /// A server that gives each answer once and counts the calls.
     struct Script(RefCell<VecDeque<std::result::Result<i32, ClientError>>>);
@@ -215,6 +240,37 @@ mod tests {
         assert_eq!(failure.exit(), Exit::OutcomeUnknown);
         let failure = command(&Script::new([late()]), false).await.unwrap_err();
         assert_eq!(failure.exit(), Exit::Refused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_after_refusals_only_leaves_nothing() {
+        let script = || {
+            Script::new([
+                Err(refused(v1::Reason::Overloaded, Effect::AttemptNone)),
+                Err(refused(v1::Reason::StorageFull, Effect::AttemptNone)),
+            ])
+        };
+        let failure = command(&script(), false).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Refused);
+        let failure = command(&script(), true).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::OutcomeUnknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_left_is_unreachable_whatever_the_words() {
+        let attempts = Attempts::new(Duration::from_secs(10));
+        let call = || {
+            let mut status = Status::unavailable("tcp connect error");
+            status.set_source(Arc::new(ConnectError("no words for it".into())));
+            ready(Err::<Response<()>, _>(status))
+        };
+        let id = RetryId::fresh(None);
+        let failure = attempts.command(SERVER, id, false, call).await;
+        assert_eq!(failure.unwrap_err().exit(), Exit::Unreachable);
+        let plain = "received corrupt message of type InvalidContentType".to_owned();
+        let script = Script::new([Err(ClientError::Transport(plain))]);
+        let failure = command(&script, false).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
     }
 
     #[tokio::test(start_paused = true)]

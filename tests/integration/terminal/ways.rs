@@ -82,6 +82,11 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
             "an authority that is not trusted: {stranger:#?}"
         );
         assert!(stranger.stderr.contains("--ca-file"), "{stranger:#?}");
+        let plain = format!("http://{}", node.address());
+        let refused = ["signup", "ann", "--server", &plain, "--password-stdin"];
+        let refused = home.run_with(&refused, PASSWORD).await;
+        assert_eq!(refused.code, 4, "http:// to TLS: {refused:#?}");
+        assert!(refused.stderr.contains("https://"), "{refused:#?}");
         let authority = path("localhost.crt");
         let trusting: Vec<&str> = signup
             .iter()
@@ -91,6 +96,16 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
         let trusted = home.run_with(&trusting, PASSWORD).await;
         assert_eq!(trusted.code, 0, "{trusted:#?}");
         home.run(&["create", "safe"]).await;
+        let create = ["create", "den", "--server", &plain];
+        let lost = home.run_with(&create, "").await;
+        assert_eq!(lost.code, 4, "http:// to TLS: {lost:#?}");
+        assert!(lost.stderr.contains("https://"), "{lost:#?}");
+        let open = Node::start_new().await;
+        let secret = format!("https://{}", open.address());
+        let create = ["create", "den", "--server", &secret];
+        let lost = home.run_with(&create, "").await;
+        assert_eq!(lost.code, 4, "https:// to plain HTTP: {lost:#?}");
+        assert!(lost.stderr.contains("http://"), "{lost:#?}");
         home.run(&["chat", "safe"]).await;
         home.run(&["send", "safe", "over TLS"]).await;
         let mut tail = home.start(&["tail", "safe"]);
