@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+
 use crate::{
     failure::{Failure, Result},
     limits::PASSWORD_LINE_BYTES_MAX,
@@ -35,7 +37,7 @@ impl Source {
     /// A password that exists.
     pub(crate) fn existing(self, prompt: &str) -> Result<String> {
         match self {
-            Self::Terminal => Ok(rpassword::prompt_password(prompt)?),
+            Self::Terminal => asked(prompt),
             Self::Stdin => line(&mut io::stdin().lock()),
         }
     }
@@ -44,13 +46,45 @@ impl Source {
     pub(crate) fn new_one(self, prompt: &str) -> Result<String> {
         match self {
             Self::Terminal => {
-                let password = rpassword::prompt_password(prompt)?;
-                if rpassword::prompt_password("Once more: ")? != password {
+                let password = asked(prompt)?;
+                if asked("Once more: ")? != password {
                     return Err(Failure::usage("the two passwords differ"));
                 }
                 Ok(password)
             }
             Self::Stdin => line(&mut io::stdin().lock()),
+        }
+    }
+}
+
+/// Asks at the terminal. The echo is off before the question is seen, so that nothing of a quick answer
+/// is shown.
+fn asked(prompt: &str) -> Result<String> {
+    let _quiet = Quiet::begin();
+    Ok(rpassword::prompt_password(prompt)?)
+}
+
+/// A terminal without echo, until dropped.
+struct Quiet(Option<Termios>);
+
+impl Quiet {
+    fn begin() -> Self {
+        let stdin = io::stdin();
+        let Ok(before) = termios::tcgetattr(&stdin) else {
+            return Self(None);
+        };
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        let set = termios::tcsetattr(&stdin, OptionalActions::Now, &quiet);
+        Self(set.is_ok().then_some(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // There is nothing to do about a terminal that is gone.
+            termios::tcsetattr(io::stdin(), OptionalActions::Now, before).ok();
         }
     }
 }

@@ -9,9 +9,12 @@ use magpie_core::{
     rows::{Hint, Row, Settings},
     time::Timestamp,
 };
-use magpie_store::log::{
-    LogStore,
-    embedded::{Embedded, Options},
+use magpie_store::{
+    account::sqlite::SqliteStore,
+    log::{
+        LogStore,
+        embedded::{Embedded, Options},
+    },
 };
 
 use super::*;
@@ -116,6 +119,8 @@ async fn damaged_room_of_an_unfinished_slot_ends_the_start_and_is_named() {
     let rows = vec![Row::Hint(room, hint), pending];
     log.write(rows).await.expect("written");
     drop(log);
+    let accounts = SqliteStore::open(dir.path()).await.expect("opens");
+    accounts.close().await;
     let start = timeout(Duration::from_secs(10), Node::start(config)).await;
     let error = start.expect("in time").expect_err("does not start");
     assert_eq!(error.exit_code(), exit::DATA, "{error}");
