@@ -31,6 +31,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// How long one answer is waited for.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The way of the profile that the command line names.
     pub(crate) fn open(global: &Global, store: &Store) -> Result<Self> {
         let (profile_name, profile) = {

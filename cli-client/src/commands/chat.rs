@@ -10,7 +10,7 @@ use magpie::{
     v1::{RoomKind, RoomSummary},
 };
 use serde_json::{Map, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::typed::Typed;
 use crate::{
@@ -76,6 +76,14 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     talk.end(end)
 }
 
+/// Waits until then; for ever if there is no such time yet.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A conversation in progress.
 struct Talk<'a> {
     app: &'a App,
@@ -118,8 +126,11 @@ impl Talk<'_> {
     }
 
     async fn go_on(&mut self, events: &mut Events, typed: &mut Lines) -> Result<()> {
+        let mut leave_by = None;
         loop {
             tokio::select! {
+                // What is not answered by then is said at the end.
+                () = until(leave_by) => return Ok(()),
                 event = events.next() => {
                     let Some(event) = event else { return Ok(()) };
                     for item in self.follower.take(event).await {
@@ -130,6 +141,9 @@ impl Talk<'_> {
                     Some(line) => self.say(&line).await?,
                     None => self.is_leaving = true,
                 },
+            }
+            if self.is_leaving {
+                leave_by.get_or_insert_with(|| Instant::now() + self.link.timeout());
             }
             if self.is_leaving && self.unanswered.is_empty() {
                 let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
@@ -256,6 +270,7 @@ impl Talk<'_> {
             return end;
         }
         if !self.unanswered.is_empty() {
+            let ids: Vec<String> = self.unanswered.keys().map(ToString::to_string).collect();
             let texts: Vec<&String> = self.unanswered.values().collect();
             let mut message = format!(
                 "{} messages were not answered and may not have been sent",
@@ -266,6 +281,7 @@ impl Talk<'_> {
             }
             return Err(
                 Failure::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message)
+                    .detail("client_message_ids", json!(ids))
                     .detail("texts", json!(texts)),
             );
         }

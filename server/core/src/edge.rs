@@ -344,3 +344,6 @@ struct Refused {
     id: MessageId,
     until: Instant,
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,6 +232,10 @@ async fn every_exit_code_of_the_guide_comes_where_it_says() {
             "RATE_LIMITED",
         )
         .await;
+        // What cannot be sent does not keep a chat whose input has ended.
+        let chat = ["--timeout", "1", "chat", "nest"];
+        let ended = ann.run_with(&chat, "three\n").await;
+        assert_eq!(ended.code, 5, "{ended:?}");
         expect(&ann, &["send", "nest", ""], 2, "USAGE").await;
         expect(&ann, &["nest"], 2, "USAGE").await;
         expect(&ann, &["create", "nest 2"], 0, "").await;
