@@ -195,7 +195,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if !matches!(open.state, State::Open) {
             return;
         }
-        while (open.asked.len() as u64) < self.limits.session_attaching_max
+        // Asked at every tick of every session, so what is nearly always so comes first.
+        while !open.to_attach.is_empty()
+            && (open.asked.len() as u64) < self.limits.session_attaching_max
             && open.outlet.has_room()
             && let Some(room) = open.to_attach.pop_front()
         {
