@@ -395,7 +395,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             if self.event(session, &Frame::Presence(presences))
                 && let Some(open) = self.sessions.get_mut(&session)
             {
-                open.presences.retain(|user, _| !told.contains(user));
+                for user in told {
+                    open.presences.remove(&user);
+                }
                 open.presence_sent = Some(now.instant);
             }
         }
