@@ -1,6 +1,6 @@
 //! The client library as a Rust program uses it, over networks and nodes that fail.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use magpie::client::{
     Api, Event, Events, MemoryStore, MessageId, Profile, SendError, Session, SessionOptions, Target,
@@ -11,7 +11,7 @@ use magpie_tests::{
     binaries,
     guard::{event, event_within, guarded, guarded_for},
     history::History,
-    node::Setup,
+    node::{Setup, certificate},
     person::{Person, message, texts_of},
     process::Process,
     proxy::{Fault, FaultProxy},
@@ -142,12 +142,7 @@ async fn the_library_forgets_a_room_it_left_and_begins_anew_with_the_next_joinin
 #[tokio::test]
 async fn the_library_speaks_tls_with_an_authority_of_its_own() {
     guarded(async {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-        let setup = Setup::new()
-            .flag("--tls-cert", &path("localhost.crt"))
-            .flag("--tls-key", &path("localhost.key"));
-        let node = setup.start().await;
+        let node = Setup::new().tls().start().await;
         let target = Target::new(format!("https://localhost:{}", node.address().port()));
         let request = || SignUpRequest {
             handle: "ann".to_owned(),
@@ -158,7 +153,7 @@ async fn the_library_speaks_tls_with_an_authority_of_its_own() {
         let stranger = Api::sign_up(target.clone(), request(), store()).await;
         let error = stranger.expect_err("nobody vouches for this certificate");
         assert!(error.is_transport(), "{error}");
-        let authority = fs::read(path("localhost.crt")).expect("readable");
+        let authority = fs::read(certificate()).expect("readable");
         let api = Api::sign_up(target.with_ca(authority), request(), store()).await;
         let api = api.expect("signed up");
         let create = CreateRoomRequest {

@@ -12,7 +12,7 @@ use magpie_tests::{
     api::Api,
     binaries,
     guard::{event, guarded, guarded_for},
-    node::{Node, Setup},
+    node::{Node, Setup, certificate},
     process::Process,
 };
 use tokio::process::Command;
@@ -169,13 +169,8 @@ async fn the_settings_in_force_are_printed_as_a_file_that_sets_the_same() {
 #[tokio::test]
 async fn a_node_speaks_tls_by_two_flags() {
     guarded(async {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-        let setup = Setup::new()
-            .flag("--tls-cert", &path("localhost.crt"))
-            .flag("--tls-key", &path("localhost.key"));
-        let node = setup.start().await;
-        let authority = fs::read_to_string(data.join("localhost.crt")).expect("readable");
+        let node = Setup::new().tls().start().await;
+        let authority = fs::read_to_string(certificate()).expect("readable");
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(authority))
             .domain_name("localhost");

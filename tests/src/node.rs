@@ -37,6 +37,11 @@ pub struct Node {
     metrics: SocketAddr,
 }
 
+/// The certificate of [`Setup::tls`], which its clients have to trust.
+pub fn certificate() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/localhost.crt")
+}
+
 impl Setup {
     /// As tests want it where they do not care.
     pub fn new() -> Self {
@@ -68,6 +73,13 @@ impl Setup {
     pub fn default_limits(mut self) -> Self {
         self.no_profile = true;
         self
+    }
+
+    /// Serves by TLS, with a certificate for localhost that is its own authority.
+    pub fn tls(self) -> Self {
+        let key = certificate().with_extension("key");
+        self.flag("--tls-cert", &certificate().to_string_lossy())
+            .flag("--tls-key", &key.to_string_lossy())
     }
 
     /// Runs it under strace, which writes its trace to `output`.

@@ -1,12 +1,12 @@
 //! Ways to the client and out of it: a node's greeting, TLS, a reader that goes.
 
-use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use magpie_tests::{
     api::PASSWORD,
     cli::Home,
     guard::{event_within, guarded_for},
-    node::{Node, Setup},
+    node::{Node, Setup, certificate},
     process::Process,
 };
 use tokio::{
@@ -67,12 +67,7 @@ async fn greets_well(address: SocketAddr) {
 #[tokio::test]
 async fn tls_needs_only_the_authority_and_keeps_it() {
     guarded_for(TIME_MAX, async {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-        let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-        let setup = Setup::new()
-            .flag("--tls-cert", &path("localhost.crt"))
-            .flag("--tls-key", &path("localhost.key"));
-        let node = setup.start().await;
+        let node = Setup::new().tls().start().await;
         let server = format!("https://localhost:{}", node.address().port());
         let home = Home::new(node.address());
         let signup = ["signup", "ann", "--server", &server, "--password-stdin"];
@@ -87,7 +82,7 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
         let refused = home.run_with(&refused, PASSWORD).await;
         assert_eq!(refused.code, 4, "http:// to TLS: {refused:#?}");
         assert!(refused.stderr.contains("https://"), "{refused:#?}");
-        let authority = path("localhost.crt");
+        let authority = certificate().to_string_lossy().into_owned();
         let trusting: Vec<&str> = signup
             .iter()
             .copied()
