@@ -83,6 +83,8 @@ async fn tail_resumes_over_a_kill_without_gap_or_repetition() {
         ann.run(&["create", "nest"]).await;
         ann.run(&["invite", "nest", "bob"]).await;
         let mut tail = bob.start(&["tail", "nest", "--after", "0", "--json"]);
+        // Before it is live there is nothing to resume, whatever it has shown.
+        tail.line("live", |line| notice(line, "live")).await;
         ann.run(&["send", "nest", "one"]).await;
         tail.line("one", |line| value_with_text(line, "one")).await;
         node.kill_and_restart().await;
