@@ -161,8 +161,11 @@ impl Peer for Magpie {
 
     fn post(&mut self, member: usize, layout: Layout, sent_us: u64, text: &str) -> Vec<u8> {
         self.next_id += 1;
+        let room_id = self.people.room(member, layout);
         let send = SendMessageRequest {
-            room_id: self.people.room(member, layout),
+            room_id,
+            // As every client does that keeps its place: it spares the node a look-up of the id.
+            after_seq: self.heads.get(&room_id).copied(),
             client_message_id: self.next_id.to_be_bytes().to_vec().into(),
             text: text.to_owned(),
             ..SendMessageRequest::default()
@@ -335,10 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn a_post_names_the_members_room_and_never_repeats_an_id() {
+    fn a_post_names_the_members_room_and_its_head_and_never_repeats_an_id() {
         let mut peer = peer();
+        peer.saw(1, 20);
         let mut ids = Vec::new();
-        for (layout, room_id) in [(ALL, 1), (Layout::Pairs, 3)] {
+        for (layout, room_id, head) in [(ALL, 1, Some(20)), (Layout::Pairs, 3, None)] {
             let post = peer.post(3, layout, 77, "text");
             let frame = ClientFrame::decode(post.as_slice()).expect("a frame");
             let Some(client_frame::Frame::SendMessage(send)) = frame.frame else {
@@ -348,6 +352,7 @@ mod tests {
                 (frame.request_id, send.room_id, send.text.as_str()),
                 (77, room_id, "text")
             );
+            assert_eq!(send.after_seq, head);
             ids.push(send.client_message_id);
         }
         assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 16));
