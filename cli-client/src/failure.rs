@@ -7,7 +7,10 @@ use std::io;
 use magpie::{client::Refusal, v1};
 use serde_json::{Map, Value, json};
 
-use crate::{args::is_loopback, link::NO_TLS, text};
+use crate::{args::is_loopback, text};
+
+/// The words, in small letters, of a TLS client that hears something else than TLS.
+const NO_TLS: &str = "invalidcontenttype";
 
 /// What a command returns.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;

@@ -137,7 +137,9 @@ pub(crate) async fn within<T>(
 pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
     match error {
         ClientError::Refused(refusal) => Failure::refused(refusal),
-        ClientError::Transport(cause) => Failure::unreachable(server, cause),
+        ClientError::Unreachable(cause) | ClientError::Transport(cause) => {
+            Failure::unreachable(server, cause)
+        }
         ClientError::Status { code, message } => Failure::new(
             Exit::Unreachable,
             "BAD_ANSWER",
@@ -154,36 +156,15 @@ pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
 
 /// What to say where the failure shows that no server can have read the call.
 pub(crate) async fn never_left(error: &ClientError, server: &str) -> Option<Failure> {
-    let ClientError::Transport(cause) = error else {
-        return None;
-    };
-    if is_before_the_call(cause) {
-        return Some(failed(error, server));
+    match error {
+        ClientError::Unreachable(_) => Some(failed(error, server)),
+        ClientError::Transport(_) => {
+            let speaks_tls = probe::speaks_tls(server).await;
+            speaks_tls.then(|| Failure::speaks_tls(server))
+        }
+        _ => None,
     }
-    let speaks_tls = probe::speaks_tls(server).await;
-    speaks_tls.then(|| Failure::speaks_tls(server))
 }
-
-/// Whether the failure came before there was a connection to make the call on. Of a log-in only
-/// the words of the last cause are known.
-fn is_before_the_call(cause: &str) -> bool {
-    let cause = cause.to_ascii_lowercase();
-    [
-        "connection refused",
-        "dns error",
-        "failed to lookup",
-        "unreachable",
-        // TLS says so before the call goes out.
-        "certificate",
-        NO_TLS,
-        "handshake eof",
-    ]
-    .iter()
-    .any(|sign| cause.contains(sign))
-}
-
-/// The words, in small letters, of a TLS client that hears something else than TLS.
-pub(crate) const NO_TLS: &str = "invalidcontenttype";
 
 fn timed_out(server: &str, wait: Duration) -> Failure {
     Failure::new(

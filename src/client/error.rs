@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 use crate::{client::limits::RETRY_AFTER_MAX, v1};
 
@@ -18,8 +18,11 @@ pub enum Error {
     /// The server refused, and says why.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server could not be reached, or the connection was lost. A command may have taken
-    /// effect: retry it with the same client_message_id.
+    /// No connection could be made, so nothing was sent and nothing took effect.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The connection was lost, or no answer came in time. A command may have taken effect: retry
+    /// it with the same client_message_id.
     #[error("no connection: {0}")]
     Transport(String),
     /// A gRPC status without Magpie's error in it, as a proxy sends.
@@ -70,7 +73,7 @@ impl Error {
     pub fn effect(&self) -> v1::Effect {
         match self {
             Self::Refused(refusal) => refusal.effect,
-            Self::Address { .. } | Self::NotLoggedIn => v1::Effect::None,
+            Self::Unreachable(_) | Self::Address { .. } | Self::NotLoggedIn => v1::Effect::None,
             _ => v1::Effect::Unknown,
         }
     }
@@ -80,9 +83,9 @@ impl Error {
         self.refusal().and_then(|refusal| refusal.retry_after)
     }
 
-    /// Whether the server could not be reached, so that trying again may help.
+    /// Whether the network is at fault, so that trying again may help.
     pub fn is_transport(&self) -> bool {
-        matches!(self, Self::Transport(_))
+        matches!(self, Self::Unreachable(_) | Self::Transport(_))
     }
 
     /// Whether only a new log-in helps.
@@ -109,6 +112,9 @@ impl From<Status> for Error {
         if let Some(refusal) = Refusal::from_status(&status) {
             return Self::Refused(refusal);
         }
+        if causes(&status).any(|cause| cause.is::<ConnectError>()) {
+            return Self::Unreachable(transport_message(&status));
+        }
         let lost = std::error::Error::source(&status).is_some();
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
@@ -131,13 +137,13 @@ impl From<v1::Error> for Error {
 
 /// The last cause says most: "connection refused", rather than "transport error".
 fn transport_message(status: &Status) -> String {
-    let mut message = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        message = error.to_string();
-        cause = error.source();
-    }
-    message
+    let last = causes(status).last();
+    last.map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+/// What led to a status, nearest first.
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
 }
 
 /// A typed refusal by the server; see `magpie.v1.Error`.
@@ -268,6 +274,18 @@ mod tests {
     fn lost_connection_is_told_apart_from_a_bare_status() {
         assert!(Error::from(Status::unavailable("gone")).is_transport());
         assert!(!Error::from(Status::unimplemented("no")).is_transport());
+    }
+
+    #[test]
+    fn what_was_never_sent_took_no_effect() {
+        let mut status = Status::unavailable("tcp connect error");
+        status.set_source(Arc::new(ConnectError("no words for it".into())));
+        let error = Error::from(status);
+        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+        assert!(error.is_transport());
+        assert_eq!(error.effect(), v1::Effect::None);
+        let lost = Error::from(Status::unavailable("connection reset"));
+        assert_eq!(lost.effect(), v1::Effect::Unknown);
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub(crate) enum Verdict {
 pub(crate) fn of_error(error: &Error, opened: bool) -> Verdict {
     match error {
         Error::Refused(refusal) => of_reason(refusal.reason),
-        Error::Transport(_) | Error::Store(_) | Error::Protocol(_) => Verdict::Retry,
+        Error::Unreachable(_) | Error::Transport(_) | Error::Store(_) | Error::Protocol(_) => {
+            Verdict::Retry
+        }
         Error::Status { code, .. } => match code {
             Code::Unimplemented | Code::PermissionDenied | Code::InvalidArgument if !opened => {
                 Verdict::End

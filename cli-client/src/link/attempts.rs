@@ -8,7 +8,7 @@ use magpie::{
     v1::{self, Effect},
 };
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{ConnectError, Response, Status};
+use tonic::{Response, Status};
 
 use super::{failed, never_left, timed_out};
 use crate::{
@@ -70,16 +70,14 @@ impl Attempts {
         let mut earlier = given;
         let mut backoff = RETRY_WAIT;
         loop {
-            let status = match timeout_at(self.deadline, call()).await {
+            let error = match timeout_at(self.deadline, call()).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => status,
+                Ok(Err(status)) => ClientError::from(status),
                 Err(_) => {
                     let cause = format!("no answer within {} s", self.wait.as_secs());
                     return Err(Failure::outcome_unknown(&cause, &id.to_string()));
                 }
             };
-            let connected = !is_connect_error(&status);
-            let error = ClientError::from(status);
             if let Some(refusal) = error.refusal() {
                 if let Some(wait) = self.worth_waiting(refusal) {
                     earlier |= refusal.effect == Effect::Unknown;
@@ -93,13 +91,8 @@ impl Attempts {
                     _ => failure.with_unknown_outcome(&id.to_string()),
                 });
             }
-            if !earlier {
-                if !connected {
-                    return Err(failed(&error, server));
-                }
-                if let Some(failure) = never_left(&error, server).await {
-                    return Err(failure);
-                }
+            if !earlier && let Some(failure) = never_left(&error, server).await {
+                return Err(failure);
             }
             if !error.is_transport() {
                 let failure = failed(&error, server);
@@ -129,18 +122,6 @@ impl Attempts {
         let wait = refusal.retry_after.unwrap_or(RETRY_WAIT).max(RETRY_WAIT);
         (Instant::now() + wait < self.deadline).then_some(wait)
     }
-}
-
-/// Whether there was no connection to make the call on.
-fn is_connect_error(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]
@@ -195,7 +176,7 @@ mod tests {
     }
 
     fn no_listener() -> ClientError {
-        ClientError::Transport("Connection refused (os error 111)".to_owned())
+        ClientError::Unreachable("Connection refused (os error 111)".to_owned())
     }
 
     async fn command(script: &Script, given: bool) -> Result<i32> {
@@ -254,23 +235,6 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Refused);
         let failure = command(&script(), true).await.unwrap_err();
         assert_eq!(failure.exit(), Exit::OutcomeUnknown);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_never_left_is_unreachable_whatever_the_words() {
-        let attempts = Attempts::new(Duration::from_secs(10));
-        let call = || {
-            let mut status = Status::unavailable("tcp connect error");
-            status.set_source(Arc::new(ConnectError("no words for it".into())));
-            ready(Err::<Response<()>, _>(status))
-        };
-        let id = RetryId::fresh(None);
-        let failure = attempts.command(SERVER, id, false, call).await;
-        assert_eq!(failure.unwrap_err().exit(), Exit::Unreachable);
-        let plain = "received corrupt message of type InvalidContentType".to_owned();
-        let script = Script::new([Err(ClientError::Transport(plain))]);
-        let failure = command(&script, false).await.unwrap_err();
-        assert_eq!(failure.exit(), Exit::Unreachable);
     }
 
     #[tokio::test(start_paused = true)]
