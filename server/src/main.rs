@@ -39,10 +39,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, exit::IO),
         },
-        Action::NewGeneration => match Node::new_generation(&config) {
-            Ok(generation) => say(&format!("The generation is now {generation}.\n")),
-            Err(error) => fail_with_sources(&error, error.exit_code()),
-        },
+        Action::NewGeneration => raise_generation(&config),
         Action::User(user) => operate(&config, || command_about(user)),
         Action::SignUp {
             state: SignUp::Open,
@@ -50,6 +47,17 @@ fn main() -> ExitCode {
         Action::SignUp {
             state: SignUp::Closed,
         } => operate(&config, || Ok(Command::CloseSignUp)),
+    }
+}
+
+fn raise_generation(config: &Config) -> ExitCode {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, exit::SOFTWARE),
+    };
+    match runtime.block_on(Node::new_generation(config)) {
+        Ok(generation) => say(&format!("The generation is now {generation}.\n")),
+        Err(error) => fail_with_sources(&error, error.exit_code()),
     }
 }
 

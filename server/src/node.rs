@@ -9,7 +9,7 @@ mod supervise;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use magpie_store::log::embedded::new_generation;
+use magpie_store::{account::sqlite::SqliteStore, log::embedded::new_generation};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinHandle},
@@ -99,12 +99,22 @@ impl Node {
         })
     }
 
-    /// Raises the generation of a data directory that no node uses, and returns the new one.
+    /// Raises the generation of a data directory that no node uses, and returns the new one. The
+    /// keys of access tokens end with the old one: the accounts may not know the devices to which
+    /// tokens were given after the copy was made.
     ///
     /// # Errors
-    /// As for starting.
-    pub fn new_generation(config: &Config) -> Result<u64, StartError> {
-        Ok(new_generation(&config.data_dir.join(parts::LOG_DIR))?)
+    /// As for starting. Running it again is safe, since a generation may be skipped.
+    pub async fn new_generation(config: &Config) -> Result<u64, StartError> {
+        let directory = &config.data_dir;
+        let generation = new_generation(&directory.join(parts::LOG_DIR))?;
+        // Where they are missing, the next start says so.
+        if data_dir::Former::of(directory).accounts {
+            let accounts = SqliteStore::open(directory).await?;
+            accounts.forget_signing_keys().await?;
+            accounts.close().await;
+        }
+        Ok(generation)
     }
 }
 
@@ -154,6 +164,9 @@ async fn bind_metrics(
     let bound = async {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address can read the metrics");
+        }
         Ok((socket, address))
     };
     bound

@@ -212,8 +212,8 @@ impl Task {
         };
         if full && !self.full {
             tracing::warn!(
-                "the disk has less free space than --free-space-min: nothing is written until \
-                 there is more; reading goes on"
+                "the disk has less free space than --free-space-min: no message, room or mark is \
+                 taken until there is more; reading and logging in go on"
             );
         } else if self.full && !full {
             tracing::info!("the disk has free space again");

@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use magpie::v1::{
     ChangePasswordRequest, Effect, ListDevicesRequest, LogOutRequest, Reason, ReconnectAdvice,
-    RefreshTokenRequest, RenewToken, RevokeDeviceRequest, ServerFrame, State, client_frame,
-    server_frame::Frame,
+    RenewToken, RevokeDeviceRequest, ServerFrame, State, client_frame, server_frame::Frame,
 };
 use magpie_tests::{
-    api::{Api, PASSWORD},
+    api::PASSWORD,
     guard::{guarded, guarded_for},
     node::Setup,
     person::{Person, message},
     refusal,
     session::Session,
 };
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::scene::{Scene, live};
 
@@ -83,26 +82,20 @@ async fn sign_up_refuses_what_makes_no_account() {
 async fn a_refresh_token_serves_until_its_successor_is_used() {
     guarded(async {
         let scene = Scene::new().await;
-        let api = scene.node.api();
-        let first = scene.bob.credentials.refresh_token.clone();
-        let lost = refreshed(&api, &first).await.expect("renewed");
-        let second = refreshed(&api, &first)
-            .await
-            .expect("a lost answer may be asked again");
+        let first = &scene.bob;
+        let lost = first.renewed().await.expect("renewed");
+        let again = first.renewed().await;
+        let second = again.expect("a lost answer may be asked again");
         assert_ne!(lost.credentials.refresh_token, "");
-        let third = refreshed(&api, &second.credentials.refresh_token)
-            .await
-            .expect("renewed");
+        let third = second.renewed().await.expect("renewed");
         let session = live(&third).await;
-        let reused = refreshed(&api, &first).await.expect_err("stolen or copied");
+        let reused = first.renewed().await.expect_err("stolen or copied");
         refusal::expect(
             &refusal::of_status(&reused),
             Reason::RefreshTokenInvalid,
             Effect::None,
         );
-        let family = refreshed(&api, &third.credentials.refresh_token)
-            .await
-            .expect_err("revoked");
+        let family = third.renewed().await.expect_err("revoked");
         assert_eq!(
             refusal::of_status(&family).reason(),
             Reason::RefreshTokenInvalid
@@ -250,7 +243,7 @@ async fn a_token_is_renewed_within_the_stream() {
     guarded(async {
         let scene = Scene::new().await;
         let session = live(&scene.bob).await;
-        let fresh = refreshed(&scene.node.api(), &scene.bob.credentials.refresh_token).await;
+        let fresh = scene.bob.renewed().await;
         let access_token = fresh.expect("renewed").credentials.access_token;
         let renew = client_frame::Frame::RenewToken(RenewToken { access_token });
         let answer = session.ask(renew).await.await;
@@ -273,11 +266,7 @@ async fn a_stream_ends_with_its_token_unless_it_is_renewed() {
         let short = Setup::new().limit("access_token_millis", 6_000);
         scene.node.set_up(short);
         scene.node.kill_and_restart().await;
-        let api = scene.node.api();
-        let brief = async |of: &Person| {
-            let answer = refreshed(&api, &of.credentials.refresh_token).await;
-            answer.expect("renewed")
-        };
+        let brief = async |of: &Person| of.renewed().await.expect("renewed");
         let renewing = live(&brief(&scene.ann).await).await;
         let bob = brief(&scene.bob).await;
         let idle = live(&bob).await;
@@ -307,23 +296,10 @@ async fn accounts_and_tokens_survive_a_kill() {
         scene.node.kill_and_restart().await;
         let bob = scene.bob.over(scene.node.api());
         bob.send(scene.room, "the same token").await.expect("sent");
-        refreshed(&bob.api, &bob.credentials.refresh_token)
-            .await
-            .expect("renewed");
+        bob.renewed().await.expect("renewed");
         bob.api.log_in("bob").await;
     })
     .await;
-}
-
-async fn refreshed(api: &Api, token: &str) -> Result<Person, Status> {
-    let request = RefreshTokenRequest {
-        refresh_token: token.to_owned(),
-    };
-    let answer = api.auth().refresh_token(request).await?.into_inner();
-    let credentials = answer
-        .credentials
-        .expect("RefreshToken answers with credentials");
-    Ok(Person::new(api.clone(), "bob", credentials))
 }
 
 async fn ends_revoked(session: &Session) {

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use magpie::v1::{Reason, ServerFrame, State, server_frame::Frame};
-use magpie_tests::{binaries, files, guard::guarded_for, process::Process, session::Session};
+use magpie_tests::{
+    binaries, files, guard::guarded_for, person::Person, process::Process, refusal,
+    session::Session,
+};
 use tokio::process::Command;
 
 use crate::scene::{Scene, device_after, resume, since_joining};
@@ -26,6 +29,12 @@ async fn raise_generation(data: &Path) {
     assert!(status.success(), "{:?}", process.all_output().await);
 }
 
+/// A device of the copy, with credentials of the new generation.
+async fn renewed(person: &Person, scene: &Scene) -> Person {
+    let person = person.over(scene.node.api());
+    person.renewed().await.expect("renewed")
+}
+
 #[tokio::test]
 async fn a_restored_copy_misleads_no_device_once_the_generation_was_raised() {
     guarded_for(Duration::from_secs(90), async {
@@ -42,6 +51,7 @@ async fn a_restored_copy_misleads_no_device_once_the_generation_was_raised() {
         let last = scene.ann_sends(50).await;
         session.event(scene.room, last).await;
         let mut device = device_after(&bob, &session.received());
+        let cat = scene.stranger().await;
         drop(session);
         stop(&mut scene).await;
         files::copy(&copy, scene.node.data());
@@ -60,9 +70,18 @@ async fn a_restored_copy_misleads_no_device_once_the_generation_was_raised() {
 
         raise_generation(scene.node.data()).await;
         scene.node.start().await;
-        let bob = scene.bob.over(scene.node.api());
+        let cat = cat.over(scene.node.api());
+        let refused = Session::open(&cat, State::default()).await;
+        let refused = refused.expect_err("a device that the copy does not know");
+        assert_eq!(refusal::of_status(&refused).reason(), Reason::TokenExpired);
+        let refused = cat.renewed().await.expect_err("nor is its account there");
+        assert_eq!(
+            refusal::of_status(&refused).reason(),
+            Reason::RefreshTokenInvalid
+        );
+        let bob = renewed(&scene.bob, &scene).await;
         let session = resume(&bob, device.state()).await;
-        scene.ann = scene.ann.over(scene.node.api());
+        scene.ann = renewed(&scene.ann, &scene).await;
         let last = scene.ann_sends(3).await;
         session.event(scene.room, last).await;
         device.take_all(session.received().iter().map(|received| &received.frame));

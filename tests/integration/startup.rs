@@ -251,6 +251,10 @@ async fn a_raised_generation_makes_clients_start_anew() {
         assert_eq!(code, 0, "{said}");
         scene.node.start().await;
         let bob = scene.bob.over(scene.node.api());
+        let bob = bob
+            .renewed()
+            .await
+            .expect("access tokens ended, devices not");
         let session = resume(&bob, device.state()).await;
         assert!(session.welcome.generation > generation);
         let fresh = crate::scene::device_after(&bob, &session.received());

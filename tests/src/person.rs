@@ -3,8 +3,8 @@
 use magpie::v1::{
     CreateRoomRequest, Credentials, Entry, GetRoomRequest, InviteMembersRequest,
     InviteMembersResponse, LeaveRoomRequest, ListEntriesRequest, ListEntriesResponse,
-    MarkReadRequest, OpenDirectRequest, RemoveMemberRequest, RoomSummary, SendMessageRequest,
-    SendMessageResponse, open_direct_request::Peer,
+    MarkReadRequest, OpenDirectRequest, RefreshTokenRequest, RemoveMemberRequest, RoomSummary,
+    SendMessageRequest, SendMessageResponse, open_direct_request::Peer,
 };
 use tonic::{Request, Status};
 
@@ -42,6 +42,22 @@ impl Person {
             api,
             ..self.clone()
         }
+    }
+
+    /// The same device with the next credentials.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    ///
+    /// # Panics
+    /// When the answer holds none.
+    pub async fn renewed(&self) -> Result<Self, Status> {
+        let request = RefreshTokenRequest {
+            refresh_token: self.credentials.refresh_token.clone(),
+        };
+        let answer = self.api.auth().refresh_token(request).await?.into_inner();
+        let credentials = answer.credentials.expect("RefreshToken answers with them");
+        Ok(Self::new(self.api.clone(), &self.handle, credentials))
     }
 
     /// A request that carries this device's access token.

@@ -142,45 +142,54 @@ impl AccessKeys {
         }
     }
 
-    /// Whose token it is, if it is one of ours and has not ended.
+    /// Whose token it is, if it is one of ours and has not ended. It ends at the latest with the
+    /// key that signed it: whoever has a refresh token gets one of the next key.
     pub fn check(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
-        let caller = self.decode(token).ok_or_else(unauthenticated)?;
+        let kid = kid_of(token).ok_or_else(unauthenticated)?;
+        let key = self.inner.checking.get(&kid).ok_or_else(expired)?;
+        let caller = decode(token, key).ok_or_else(unauthenticated)?;
         if caller.expires <= now {
-            return Err(Refusal::new(
-                Reason::TokenExpired,
-                "the access token has expired: renew it with RefreshToken",
-            ));
+            return Err(expired());
         }
         Ok(caller)
     }
+}
 
-    fn decode(&self, token: &str) -> Option<Caller> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return None;
-        }
-        let key = self.inner.checking.get(header.kid.as_ref()?)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_required_spec_claims(&["exp", "aud", "sub"]);
-        validation.set_audience(&[AUDIENCE]);
-        // Compared with the time that is handed in.
-        validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
-            .ok()?
-            .claims;
-        Some(Caller {
-            user: UserId::new(claims.sub.parse().ok()?)?,
-            device: DeviceId::new(claims.device)?,
-            expires: Timestamp(claims.exp.saturating_mul(1_000)),
-        })
+/// The key that a token names, if it is an access token by its form.
+fn kid_of(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
     }
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    let ours = header.alg == Algorithm::EdDSA && header.typ.as_deref() == Some(TYPE);
+    header.kid.filter(|_| ours)
+}
+
+fn decode(token: &str, key: &DecodingKey) -> Option<Caller> {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+    validation.set_audience(&[AUDIENCE]);
+    // Compared with the time that is handed in.
+    validation.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
+        .ok()?
+        .claims;
+    Some(Caller {
+        user: UserId::new(claims.sub.parse().ok()?)?,
+        device: DeviceId::new(claims.device)?,
+        expires: Timestamp(claims.exp.saturating_mul(1_000)),
+    })
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn expired() -> Refusal {
+    Refusal::new(
+        Reason::TokenExpired,
+        "the access token has expired: renew it with RefreshToken",
+    )
 }
 
 /// One answer for all that is wrong with a token but its age: the rest helps only a forger.

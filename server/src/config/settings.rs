@@ -37,8 +37,7 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Free space of the disk below which nothing is written and messages are refused; at least
-    /// 192MiB
+    /// Free space of the disk below which no message, room or mark is taken; at least 192MiB
     #[arg(
         long,
         global = true,
@@ -127,7 +126,8 @@ pub struct Settings {
         value_name = "ORIGIN",
         env = "MAGPIE_CORS_ORIGINS",
         default_value = "*",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = origin
     )]
     pub cors_origins: Vec<String>,
 
@@ -201,7 +201,8 @@ pub enum Action {
     /// Prints the settings in force as a TOML file.
     Config,
     /// Raises the generation after the data directory was restored from a copy, so that clients
-    /// drop what they hold of later messages. The node must not be running.
+    /// drop what they hold of later messages, and ends all access tokens. The node must not be
+    /// running.
     NewGeneration,
     /// Changes a user's account on the running node.
     #[command(subcommand)]
@@ -262,6 +263,21 @@ impl FromStr for MetricsAddress {
 }
 
 /// The log store needs room for its memtables, whatever an operator is ready to risk.
+/// An origin as browsers send it in a header of that name (RFC 6454, section 6.1), or `*`. Apps in a
+/// web view have schemes of their own.
+fn origin(text: &str) -> Result<String, &'static str> {
+    let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let consists = |text: &str, of: &dyn Fn(char) -> bool| !text.is_empty() && text.chars().all(of);
+    let parts = text.split_once("://");
+    let is_origin = parts.is_some_and(|(of, rest)| consists(of, &scheme) && consists(rest, &host));
+    if text == "*" || is_origin {
+        Ok(text.to_owned())
+    } else {
+        Err("an origin is SCHEME://HOST[:PORT] without a path or a slash at its end, or \"*\"")
+    }
+}
+
 fn free_space(text: &str) -> Result<Size, String> {
     let size: Size = text.parse()?;
     let least = limits::MEMTABLES_FREE_MIN * limits::MEMTABLE_BYTES;

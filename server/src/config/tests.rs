@@ -135,6 +135,9 @@ fn wrong_flags_are_refused() {
         &["--limit=no_such=1"],
         &["--limit=room_members_max"],
         &["--limits-profile=none"],
+        &["--cors-origins=a.example"],
+        &["--cors-origins=https://a.example/"],
+        &["--cors-origins=https://a.example,x y"],
         &["no-such-command"],
     ] {
         config(flags).expect_err(flags[0]);

@@ -82,9 +82,13 @@ fn a_token_of_another_key_is_refused() {
         reason(&ours(), &issued(&keys(&[key("a", 2)]))),
         Some(Reason::Unauthenticated)
     );
+}
+
+#[test]
+fn a_token_ends_with_its_key() {
     assert_eq!(
         reason(&ours(), &issued(&keys(&[key("b", 1)]))),
-        Some(Reason::Unauthenticated)
+        Some(Reason::TokenExpired)
     );
 }
 
@@ -92,10 +96,7 @@ fn a_token_of_another_key_is_refused() {
 fn a_former_key_still_checks_and_the_newest_signs() {
     let both = keys(&[key("b", 2), key("a", 1)]);
     assert_eq!(reason(&both, &issued(&ours())), None);
-    assert_eq!(
-        reason(&ours(), &issued(&both)),
-        Some(Reason::Unauthenticated)
-    );
+    assert_eq!(reason(&ours(), &issued(&both)), Some(Reason::TokenExpired));
 }
 
 #[test]
@@ -107,7 +108,6 @@ fn kid_type_and_audience_must_be_right() {
     for header in [
         json!({"typ": "JWT", "kid": "a"}),
         json!({"kid": "a"}),
-        json!({"typ": TYPE, "kid": "b"}),
         json!({"typ": TYPE}),
     ] {
         let token = altered(&header, &claims);
@@ -145,7 +145,7 @@ fn a_token_that_was_tampered_with_is_refused() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         let changed = String::from_utf8(bytes).expect("it is ASCII");
         // The last character of a signature holds four bits that mean nothing.
-        if keys.decode(&changed).is_some() {
+        if keys.check(&changed, NOW).is_ok() {
             assert_eq!(at, token.len() - 1);
         }
     }

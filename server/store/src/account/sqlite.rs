@@ -58,6 +58,16 @@ impl SqliteStore {
             .await
     }
 
+    /// Forgets the keys that sign access tokens, so that the next start makes one. No token signed
+    /// until then is good after it.
+    ///
+    /// # Errors
+    /// As for the other writes. Running it again is safe.
+    pub async fn forget_signing_keys(&self) -> Result<(), Error> {
+        self.write(|connection| Box::pin(deployment::forget_signing_keys(connection)))
+            .await
+    }
+
     /// Waits for what is under way and closes the file, with its log folded into it.
     pub async fn close(&self) {
         self.pools.readers.close().await;

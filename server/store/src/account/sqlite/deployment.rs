@@ -37,6 +37,13 @@ pub(super) async fn set_sign_up_open(
     Ok(())
 }
 
+pub(super) async fn forget_signing_keys(connection: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::query("DELETE FROM signing_key")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn signing_keys(
     connection: &mut SqliteConnection,
     proposed: SigningKey,

@@ -2,10 +2,12 @@
 
 use std::{fs, future, os::unix::fs::PermissionsExt, path::Path, task::Poll};
 
+use magpie_core::time::Timestamp;
+use secrecy::SecretSlice;
 use tempfile::TempDir;
 
 use super::{FILE_NAME, OpenError, SqliteStore};
-use crate::account::{AccountStore, UserCreation, conformance};
+use crate::account::{AccountStore, SigningKey, UserCreation, conformance};
 
 async fn open(directory: &Path) -> SqliteStore {
     SqliteStore::open(directory).await.expect("it opens")
@@ -37,6 +39,22 @@ async fn what_was_answered_survives_a_restart() {
     let store = open(directory.path()).await;
     let found = store.users(vec![ann.id]).await.expect("it works");
     assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn keys_that_are_forgotten_give_way_to_the_next() {
+    let directory = directory();
+    let store = open(directory.path()).await;
+    let key = |kid: &str| SigningKey {
+        kid: kid.to_owned(),
+        seed: SecretSlice::from(vec![1; 32]),
+        created: Timestamp(1),
+    };
+    store.signing_keys(key("first")).await.expect("it works");
+    store.forget_signing_keys().await.expect("it works");
+    let keys = store.signing_keys(key("second")).await.expect("it works");
+    let kids: Vec<_> = keys.iter().map(|key| key.kid.as_str()).collect();
+    assert_eq!(kids, ["second"]);
 }
 
 #[tokio::test]
