@@ -71,7 +71,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// The whole wire body of a long message.
     fn body(&self, room: RoomId, seq: Seq, epoch: Epoch) -> StoreFuture<Option<Bytes>>;
 
-    /// The pointers of one command in the buckets of `(after, through]`, of all epochs.
+    /// The pointers of one command in the buckets of `(after, through]`, of all epochs. Each bucket
+    /// costs a look-up, so the caller bounds the span.
     fn pointers(
         &self,
         room: RoomId,

@@ -128,14 +128,10 @@ pub(crate) fn body(room: RoomId, seq: Seq, epoch: Epoch) -> Key {
     Key::new(Kind::Body).room(room).seq(seq).epoch(epoch)
 }
 
-/// What the keys of all pointers of a room begin with.
-pub(crate) fn pointers(room: RoomId) -> Key {
-    Key::new(Kind::Pointer).room(room)
-}
-
 /// What the keys of a command's pointers in a bucket begin with; the epoch follows.
 pub(crate) fn pointer(room: RoomId, bucket: u64, sender: UserId, id: MessageId) -> Key {
-    pointers(room).number(bucket).user(sender).message(id)
+    let bucket = Key::new(Kind::Pointer).room(room).number(bucket);
+    bucket.user(sender).message(id)
 }
 
 /// What the keys of a room's boundaries begin with; the epoch follows.

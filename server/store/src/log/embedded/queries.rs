@@ -65,14 +65,11 @@ impl Rows {
         after: Seq,
         through: Seq,
     ) -> Result<Vec<Pointer>, StoreError> {
-        let Some(last_bucket) = self.last_pointer_bucket(room)? else {
-            return Ok(Vec::new());
-        };
         let mut pointers = Vec::new();
         if after >= through {
             return Ok(pointers);
         }
-        for bucket in after.next().bucket()..=through.bucket().min(last_bucket) {
+        for bucket in after.next().bucket()..=through.bucket() {
             let begin = keys::pointer(room, bucket, sender, id);
             pointers.extend(self.all(&begin, |fields, value| {
                 Ok(Pointer {
@@ -82,19 +79,6 @@ impl Rows {
             })?);
         }
         Ok(pointers)
-    }
-
-    /// The last bucket of a room, so that a range without end ends.
-    fn last_pointer_bucket(&self, room: RoomId) -> Result<Option<u64>, StoreError> {
-        let Some(row) = self.rows.prefix(keys::pointers(room).bytes()).next_back() else {
-            return Ok(None);
-        };
-        let key = row.key().map_err(|error| self.failure.of_read(&error))?;
-        let begin = keys::pointers(room).bytes().len();
-        let bucket = key
-            .get(..begin + 8)
-            .and_then(|key| Fields::new(key).number());
-        whole(bucket).map(Some)
     }
 
     pub(super) fn hint(&self, room: RoomId) -> Result<Option<Hint>, StoreError> {
