@@ -49,9 +49,9 @@ limits! {
         room_tail_entries_max: u64 = 1_000, "entries";
         /// Bytes of bodies of a room that its owner keeps in memory; at least one entry is kept.
         room_tail_bytes_max: u64 = 256 << 10, "bytes";
-        /// Bytes of bodies of all rooms that an owner keeps in memory: beyond it, rooms that nobody
-        /// uses are forgotten before their time.
-        owner_tail_bytes_max: u64 = 256 << 20, "bytes";
+        /// Bytes of all rooms that an owner keeps in memory, about: their latest entries, ids and
+        /// members. Beyond it, rooms that nobody uses are forgotten before their time.
+        owner_rooms_bytes_max: u64 = 256 << 20, "bytes";
         /// Ids of a room's commands that its owner keeps in memory.
         room_ids_max: u64 = 8_192, "ids";
         /// Entries of a room that are written and not yet certified.

@@ -268,3 +268,6 @@ impl<T> Owner<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,11 @@ impl Room {
         &self.certain.members
     }
 
+    /// Bytes that it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.tail.bytes() + self.ids.bytes() + self.assigned.bytes() + self.certain.bytes()
+    }
+
     /// The latest entries that may be shown.
     pub fn tail(&self) -> &Tail {
         &self.tail
@@ -289,6 +294,10 @@ struct Fold {
 }
 
 impl Fold {
+    fn bytes(&self) -> usize {
+        self.settings.title.len() + self.members.bytes()
+    }
+
     /// Takes in the next entry.
     fn take(&mut self, entry: &Entry) {
         match &entry.body {

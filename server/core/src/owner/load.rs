@@ -100,14 +100,15 @@ impl<T> Owner<T> {
             let State::Active(active) = state else {
                 continue;
             };
-            bytes += active.room.tail().bytes() as u64;
+            let size = active.room.bytes() as u64;
+            bytes += size;
             if active.is_idle() && !self.slots.names(*room) {
-                by_use.push((active.used, *room, active.room.tail().bytes() as u64));
+                by_use.push((active.used, *room, size));
             }
         }
         by_use.sort_unstable();
         for (used, room, size) in by_use {
-            if bytes > self.limits.owner_tail_bytes_max || now.instant.since(used) >= idle {
+            if bytes > self.limits.owner_rooms_bytes_max || now.instant.since(used) >= idle {
                 self.rooms.remove(&room);
                 bytes -= size;
             }

@@ -40,6 +40,13 @@ impl Members {
         self.rows.get(&user).filter(|row| row.left.is_none())
     }
 
+    /// Bytes held, about, with the room that both maps leave.
+    pub fn bytes(&self) -> usize {
+        const ROW: usize = 80;
+        const MARKS: usize = 40;
+        self.rows.len() * ROW + self.marks.len() * MARKS
+    }
+
     /// How many are present, as of the last assigned seq.
     pub fn count(&self) -> usize {
         self.present
