@@ -50,7 +50,7 @@ impl Settings {
             peers: vec![Kind::Raw, Kind::Stock, Kind::Magpie],
             rate: 20_000,
             length: Duration::from_secs(5),
-            settle: Duration::from_secs(10),
+            settle: Duration::from_secs(40),
             group_sizes: GROUP_SIZES.to_vec(),
             senders: SENDERS.to_vec(),
             idle_streams: 5_000,

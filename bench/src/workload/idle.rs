@@ -29,9 +29,10 @@ fn measure(bench: &mut Bench, server: &Server) -> anyhow::Result<Values> {
     let mut fleet = bench.fleet(server, layout)?;
     let empty_kib = server.child.pss_kib()?;
     fleet.open_all(streams, AT_ONCE)?;
-    fleet.rest(settle / 2)?;
+    // What the openings set off comes to an end; what is left holds a whole interval of pings.
+    fleet.rest(settle / 4)?;
     let (cpu_us, began) = (server.child.cpu_us()?, Instant::now());
-    fleet.rest(settle / 2)?;
+    fleet.rest(settle * 3 / 4)?;
     let cpu_us = server.child.cpu_us()? - cpu_us;
     let full_kib = server.child.pss_kib()?;
     let stream_seconds = streams as f64 * began.elapsed().as_secs_f64();
