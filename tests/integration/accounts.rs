@@ -266,7 +266,8 @@ async fn a_stream_ends_with_its_token_unless_it_is_renewed() {
         let short = Setup::new().limit("access_token_millis", 6_000);
         scene.node.set_up(short);
         scene.node.kill_and_restart().await;
-        let brief = async |of: &Person| of.renewed().await.expect("renewed");
+        let api = scene.node.api();
+        let brief = async |of: &Person| of.over(api.clone()).renewed().await.expect("renewed");
         let renewing = live(&brief(&scene.ann).await).await;
         let bob = brief(&scene.bob).await;
         let idle = live(&bob).await;

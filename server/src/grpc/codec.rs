@@ -11,7 +11,7 @@ use tonic::{
 };
 
 use magpie::v1;
-use magpie_core::refusal::{Reason, Refusal};
+use magpie_core::refusal::{Effect, Reason, Refusal};
 
 use super::status;
 use crate::limits::{CODEC_BUFFER_BYTES, CODEC_YIELD_BYTES};
@@ -101,7 +101,8 @@ impl<T: Outgoing> tonic::codec::Encoder for Encoder<T> {
 pub(super) fn decode<U: Message + Default>(bytes: impl Buf) -> Result<U, Status> {
     U::decode(bytes).map_err(|error| {
         let text = format!("the bytes are not a message of the expected type: {error}");
-        status::to_status(&Refusal::new(Reason::Undecodable, text))
+        let refusal = Refusal::new(Reason::Undecodable, text);
+        status::to_status(&refusal.with_effect(Effect::AttemptNone))
     })
 }
 

@@ -120,6 +120,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
         if let Some(followers) = self.rooms.get_mut(&room) {
             followers.live.retain(|(_, other)| *other != user);
+            // An answer that waits for its turn may have taken the user for a member.
+            followers.passed += 1;
         }
         self.tidy(room);
     }
@@ -161,8 +163,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             }
             Synced::Sync(sync) => self.sync(session, room, sync, missed),
             Synced::NoMember | Synced::UpToDate => {
-                if let Some(open) = self.sessions.get_mut(&session) {
-                    open.rooms.remove(&room);
+                if let Some(open) = self.sessions.get_mut(&session)
+                    && let Some(follow) = open.rooms.remove(&room)
+                    && missed
+                {
+                    open.follow(room, follow.after, Seq::ZERO);
                 }
             }
             Synced::CursorAhead { head } => self.close(session, cursor_ahead(head), true),
@@ -181,6 +186,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         match (told, live) {
             (true, true) => self.live(session, room, through, missed),
+            // The user may be a member again since the answer came.
+            (true, false) if missed => open.follow(room, through, Seq::ZERO),
             (true, false) => drop(open.rooms.remove(&room)),
             (false, _) => {
                 if let Some(follow) = open.rooms.get_mut(&room) {

@@ -243,8 +243,14 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         open.rooms_changed();
         for row in rows {
-            if row.left.is_none() && !open.rooms.contains_key(&row.room) {
+            if row.left.is_some() {
+                continue;
+            }
+            if !open.rooms.contains_key(&row.room) {
                 open.follow(row.room, row.joined.prev(), Seq::ZERO);
+            } else if let Some(followers) = self.rooms.get_mut(&row.room) {
+                // An answer that waits for its turn may be from before the user joined again.
+                followers.passed += 1;
             }
         }
         self.pump(session);

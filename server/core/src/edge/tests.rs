@@ -1,10 +1,12 @@
 //! Sessions against a clock of the test's own, where a crowd costs nothing.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use super::*;
 use crate::{
+    entry::{Body, Entry, Shared},
     frame::Wire,
+    link::Synced,
     users::{Presence, PresenceState},
 };
 
@@ -106,4 +108,85 @@ fn a_crowd_that_comes_within_a_second_makes_one_frame_in_five_seconds() {
     assert!(frames.len() <= 2, "frames at {frames:?}");
     let spaced = |pair: &[u64]| pair[1] - pair[0] >= interval;
     assert!(frames.windows(2).all(spaced), "frames at {frames:?}");
+}
+
+/// A session of a user who has the first room, and names a second one that is none of the account's.
+/// Both are asked for, in this order; no owner has answered.
+fn opened_with_a_strange_room(rooms: [RoomId; 2]) -> (Edge<Uncoded, Told>, UserId, Told) {
+    let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
+    let (user, told) = (UserId::new(7).expect("an id"), Told::default());
+    let caller = Caller {
+        user,
+        device: DeviceId::new(1).expect("an id"),
+        expires: Timestamp(u64::MAX),
+    };
+    let seq = Seq::ZERO.next();
+    let hello = Hello {
+        generation: 1,
+        cursors: rooms.map(|room| (room, seq, seq)).to_vec(),
+        ..Hello::default()
+    };
+    let open = Input::Open {
+        session: SESSION,
+        caller,
+        hello: Box::new(hello),
+        outlet: told.clone(),
+    };
+    edge.handle(open, at(0));
+    let account = Account {
+        rooms: vec![(rooms[0], None)],
+        ..Account::default()
+    };
+    edge.handle(Input::Account(SESSION, Some(Box::new(account))), at(0));
+    let outputs = std::iter::from_fn(|| edge.poll());
+    let asked: Vec<_> = outputs
+        .filter_map(|output| match output {
+            Output::Attach(attach) => Some(attach.room),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, rooms);
+    (edge, user, told)
+}
+
+const SESSION: SessionId = SessionId(1);
+
+fn synced(room: RoomId, outcome: Synced) -> Input<Told> {
+    Input::Owner(ToEdge::Synced {
+        session: SESSION,
+        room,
+        outcome,
+    })
+}
+
+#[test]
+fn a_stranger_whose_answer_waits_for_its_turn_is_told_nothing() {
+    let rooms = [1, 2].map(|id| RoomId::new(id).expect("an id"));
+    let (mut edge, user, told) = opened_with_a_strange_room(rooms);
+    // Taken on trust, since the room is not in memory; then it is, and the user is no member.
+    edge.handle(synced(rooms[1], Synced::Live), at(1));
+    let room = rooms[1];
+    edge.handle(Input::Owner(ToEdge::Dropped { room, user }), at(2));
+    edge.handle(synced(rooms[0], Synced::Live), at(3));
+    let entry = Entry {
+        seq: Seq::ZERO.next().next(),
+        time: Timestamp(4),
+        actor: UserId::new(8).expect("an id"),
+        device: None,
+        id: MessageId([1; 16]),
+        body: Body::Updated { title: None },
+    };
+    let entry = ToEdge::Entry {
+        room,
+        entry: Arc::new(entry),
+        shared: Shared::default(),
+    };
+    edge.handle(Input::Owner(entry), at(4));
+    let events = told.0.borrow();
+    let of_the_room = |frame: &&Frame| matches!(frame, Frame::Event { .. });
+    assert_eq!(events.iter().filter(of_the_room).count(), 0, "{events:?}");
+    drop(events);
+    let again = std::iter::from_fn(|| edge.poll())
+        .any(|output| matches!(output, Output::Attach(attach) if attach.room == room));
+    assert!(again, "the room's owner is asked once more");
 }

@@ -163,7 +163,8 @@ impl<T> Owner<T> {
             Earlier::Other => Err(Refusal::new(
                 Reason::IdReused,
                 "this client_message_id was used for another command; make a new one",
-            )),
+            )
+            .with_effect(Effect::AttemptNone)),
             Earlier::TooOld => Err(Refusal::new(
                 Reason::TooOldToRetry,
                 "too much was written since the first attempt to tell whether it took effect",
