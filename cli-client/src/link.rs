@@ -137,9 +137,10 @@ pub(crate) async fn within<T>(
 pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
     match error {
         ClientError::Refused(refusal) => Failure::refused(refusal),
-        ClientError::Unreachable(cause) | ClientError::Transport(cause) => {
-            Failure::unreachable(server, cause)
+        ClientError::Unreachable(cause) => {
+            Failure::unreachable(server, &format!("{cause}; nothing was sent"))
         }
+        ClientError::Transport(cause) => Failure::unreachable(server, cause),
         ClientError::Status { code, message } => Failure::new(
             Exit::Unreachable,
             "BAD_ANSWER",

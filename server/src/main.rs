@@ -127,6 +127,10 @@ fn greeting(node: &NodeHandle, data_dir: &std::path::Path) -> String {
     // Signing up keeps the address, so only that has to name it.
     let server = match address.as_str() {
         "http://127.0.0.1:7400" => String::new(),
+        // All addresses of the machine, of which none is called so.
+        _ if node.public.ip().is_unspecified() => {
+            format!(" --server {scheme}://localhost:{}", node.public.port())
+        }
         _ => format!(" --server {address}"),
     };
     let magpie = "cargo run --release -p magpie-cli --";
