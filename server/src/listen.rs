@@ -4,6 +4,7 @@
 mod budget;
 mod caps;
 mod connection;
+mod joined;
 mod protocol;
 mod socket;
 mod tls;

@@ -19,6 +19,7 @@ use tower::Service;
 use super::{
     ConnInfo,
     caps::{Caps, Place},
+    joined::Joined,
     socket,
 };
 use crate::{
@@ -120,7 +121,7 @@ impl Server {
         });
         let mut connection = pin!(
             self.protocol
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(Joined(stream)), service)
         );
 
         let first_call = millis(self.limits.handshake_millis);
