@@ -3,7 +3,7 @@
 mod show;
 mod typed;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use magpie::{
     client::{Draft, Events, MessageId, Session, SessionOptions},
@@ -60,7 +60,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         room,
         whole,
         day: app.clock.today(),
-        unanswered: HashMap::new(),
+        unanswered: BTreeMap::new(),
         sent_seq: 0,
         is_lost: false,
         is_leaving: false,
@@ -95,8 +95,8 @@ struct Talk<'a> {
     whole: String,
     last_seq: i64,
     day: String,
-    /// What was posted and not answered yet.
-    unanswered: HashMap<MessageId, String>,
+    /// What was posted and not answered yet, oldest first: ids ascend.
+    unanswered: BTreeMap<MessageId, String>,
     /// The seq of the last message of one's own that was answered.
     sent_seq: i64,
     /// The stream is lost, so what is typed waits.
@@ -279,8 +279,16 @@ impl Talk<'_> {
             if let Err(failure) = end {
                 message.push_str(&format!(": {failure}"));
             }
+            let again = |(id, text): (&MessageId, &String)| {
+                format!("\n  {id}  {}", text::snippet(text, REPEATED_COLUMNS_MAX))
+            };
+            let again: String = self.unanswered.iter().map(again).collect();
             return Err(
                 Failure::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message)
+                    .hint(format!(
+                        "send each again, in this order, by `magpie send ROOM TEXT --id ID`: it appears at \
+                         most once{again}"
+                    ))
                     .detail("client_message_ids", json!(ids))
                     .detail("texts", json!(texts)),
             );
