@@ -262,15 +262,15 @@ impl FromStr for MetricsAddress {
     }
 }
 
-/// The log store needs room for its memtables, whatever an operator is ready to risk.
 /// An origin as browsers send it in a header of that name (RFC 6454, section 6.1), or `*`. Apps in a
 /// web view have schemes of their own.
 fn origin(text: &str) -> Result<String, &'static str> {
-    let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-    let host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-    let consists = |text: &str, of: &dyn Fn(char) -> bool| !text.is_empty() && text.chars().all(of);
-    let parts = text.split_once("://");
-    let is_origin = parts.is_some_and(|(of, rest)| consists(of, &scheme) && consists(rest, &host));
+    let in_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+        let named = !scheme.is_empty() && scheme.chars().all(in_scheme);
+        // Behind any scheme stands what stands behind http.
+        named && format!("http://{host}").parse::<Address>().is_ok()
+    });
     if text == "*" || is_origin {
         Ok(text.to_owned())
     } else {
@@ -278,6 +278,7 @@ fn origin(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// The log store needs room for its memtables, whatever an operator is ready to risk.
 fn free_space(text: &str) -> Result<Size, String> {
     let size: Size = text.parse()?;
     let least = limits::MEMTABLES_FREE_MIN * limits::MEMTABLE_BYTES;
