@@ -152,24 +152,15 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     /// Passes an answer on. `missed` if something about the room passed since it came, which was not
     /// meant for a session that was not live yet: it is brought up to date once more.
     fn settle(&mut self, session: SessionId, room: RoomId, outcome: Synced, missed: bool) {
+        let follow = self
+            .sessions
+            .get(&session)
+            .and_then(|open| open.rooms.get(&room));
+        let after = follow.map(|follow| follow.after).unwrap_or_default();
         match outcome {
-            Synced::Live => {
-                let follow = self
-                    .sessions
-                    .get(&session)
-                    .and_then(|open| open.rooms.get(&room));
-                let after = follow.map(|follow| follow.after).unwrap_or_default();
-                self.live(session, room, after, missed);
-            }
+            Synced::Live => self.live(session, room, after, missed),
             Synced::Sync(sync) => self.sync(session, room, sync, missed),
-            Synced::NoMember | Synced::UpToDate => {
-                if let Some(open) = self.sessions.get_mut(&session)
-                    && let Some(follow) = open.rooms.remove(&room)
-                    && missed
-                {
-                    open.follow(room, follow.after, Seq::ZERO);
-                }
-            }
+            Synced::NoMember | Synced::UpToDate => self.over(session, room, after, missed),
             Synced::CursorAhead { head } => self.close(session, cursor_ahead(head), true),
             Synced::Failed => {
                 let refusal = Refusal::new(Reason::Internal, "a room could not be read");
@@ -181,20 +172,27 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>, missed: bool) {
         let (live, through) = (sync.live, sync.through);
         let told = self.event(session, &Frame::RoomSync(sync));
-        let Some(open) = self.sessions.get_mut(&session) else {
-            return;
-        };
         match (told, live) {
             (true, true) => self.live(session, room, through, missed),
-            // The user may be a member again since the answer came.
-            (true, false) if missed => open.follow(room, through, Seq::ZERO),
-            (true, false) => drop(open.rooms.remove(&room)),
+            (true, false) => self.over(session, room, through, missed),
             (false, _) => {
-                if let Some(follow) = open.rooms.get_mut(&room) {
+                if let Some(open) = self.sessions.get_mut(&session)
+                    && let Some(follow) = open.rooms.get_mut(&room)
+                {
                     follow.phase = Phase::Waiting;
                     open.to_attach.push_back(room);
                 }
             }
+        }
+    }
+
+    /// Ends the following of a room in which the user is no member, if nothing passed since.
+    fn over(&mut self, session: SessionId, room: RoomId, cursor: Seq, missed: bool) {
+        if let Some(open) = self.sessions.get_mut(&session)
+            && open.rooms.remove(&room).is_some()
+            && missed
+        {
+            open.follow(room, cursor, Seq::ZERO);
         }
     }
 

@@ -4,9 +4,9 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use super::*;
 use crate::{
-    entry::{Body, Entry, Shared},
+    entry::{Body, Entry, RoomKind, Shared},
     frame::Wire,
-    link::Synced,
+    link::{AccountRoom, Synced},
     users::{Presence, PresenceState},
 };
 
@@ -110,8 +110,8 @@ fn a_crowd_that_comes_within_a_second_makes_one_frame_in_five_seconds() {
     assert!(frames.windows(2).all(spaced), "frames at {frames:?}");
 }
 
-/// A session of a user who has the first room, and names a second one that is none of the account's.
-/// Both are asked for, in this order; no owner has answered.
+/// A session of a user who has the first room, and names a second one that is not, or no more, among
+/// the account's. Both are asked for, in this order; no owner has answered.
 fn opened_with_a_strange_room(rooms: [RoomId; 2]) -> (Edge<Uncoded, Told>, UserId, Told) {
     let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
     let (user, told) = (UserId::new(7).expect("an id"), Told::default());
@@ -186,7 +186,35 @@ fn a_stranger_whose_answer_waits_for_its_turn_is_told_nothing() {
     let of_the_room = |frame: &&Frame| matches!(frame, Frame::Event { .. });
     assert_eq!(events.iter().filter(of_the_room).count(), 0, "{events:?}");
     drop(events);
-    let again = std::iter::from_fn(|| edge.poll())
-        .any(|output| matches!(output, Output::Attach(attach) if attach.room == room));
-    assert!(again, "the room's owner is asked once more");
+    assert!(asks_for(&mut edge, room), "the owner is asked once more");
+}
+
+/// Whether the owner of a room is asked to bring a session up to date.
+fn asks_for(edge: &mut Edge<Uncoded, Told>, room: RoomId) -> bool {
+    std::iter::from_fn(|| edge.poll())
+        .any(|output| matches!(output, Output::Attach(attach) if attach.room == room))
+}
+
+#[test]
+fn who_joins_again_while_an_answer_waits_for_its_turn_is_brought_up_to_date() {
+    let rooms = [1, 2].map(|id| RoomId::new(id).expect("an id"));
+    for outcome in [Synced::NoMember, Synced::UpToDate] {
+        let (mut edge, user, _told) = opened_with_a_strange_room(rooms);
+        edge.handle(synced(rooms[1], outcome), at(1));
+        let joined = AccountRoom {
+            room: rooms[1],
+            kind: RoomKind::Group,
+            joined: Seq::ZERO.next().next(),
+            left: None,
+        };
+        let joined = ToEdge::Account {
+            user,
+            revision: 1,
+            rows: vec![joined],
+        };
+        edge.handle(Input::Owner(joined), at(2));
+        assert!(!asks_for(&mut edge, rooms[1]), "its answer is there");
+        edge.handle(synced(rooms[0], Synced::Live), at(3));
+        assert!(asks_for(&mut edge, rooms[1]), "it may be out of date");
+    }
 }
