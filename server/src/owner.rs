@@ -262,8 +262,8 @@ impl Task {
                 self.parts.router.answer(origin, Err(refusal));
             }
             Output::Load(room) => {
-                let tail = self.parts.limits.room_tail_entries_max;
-                self.work.push(work::load(log, room, tail).boxed());
+                let limits = self.parts.limits.clone();
+                self.work.push(work::load(log, room, limits).boxed());
             }
             Output::Write(room, no, rows) => {
                 let drain = self.parts.drain.clone();

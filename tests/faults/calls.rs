@@ -1,12 +1,15 @@
 //! Calls that are left half done, or whose large answers nobody reads.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
 use magpie::v1::{
-    GetMessageRequest, ListMessagesRequest, ListRoomsRequest, Reason, State, SyncRequest,
-    client_frame, list_messages_request::Position,
+    GetMessageRequest, GetRoomRequest, ListMessagesRequest, ListRoomsRequest, Reason, State,
+    SyncRequest, client_frame, list_messages_request::Position,
 };
 use magpie_tests::{
     guard::{event, event_within, guarded},
@@ -31,6 +34,14 @@ const STREAMS: usize = 32;
 
 /// How long a stream may be without its Hello: 10 s, and what a busy machine adds.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Connections whose calls count unread messages, and how long that may take a busy machine: each call
+/// reads 16 MB of the log.
+const COUNTING: usize = 16;
+const COUNTING_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Sends that wait for their answers at the same time.
+const SENDS_AT_ONCE: usize = 32;
 
 #[tokio::test]
 async fn half_a_large_message_in_every_stream_is_refused_beyond_the_connections_budget() {
@@ -142,6 +153,54 @@ async fn large_answers_that_nobody_reads_cost_a_bounded_amount() {
         memory.growth_each("unread answers", CONNECTIONS);
     })
     .await;
+}
+
+#[tokio::test]
+async fn counting_many_large_unread_texts_costs_a_bounded_amount() {
+    guarded(async {
+        let mut scene = Scene::new().await;
+        write_unread(&scene).await;
+        let honest = scene.honest().await;
+        let memory = scene.mark_memory();
+        let mut held = Vec::new();
+        for _ in 0..COUNTING {
+            let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
+            let mut answers = FuturesUnordered::new();
+            for _ in 0..STREAMS {
+                let called = peer.call(&scene.mallory, "RoomService/GetRoom").await;
+                let mut call = called.expect("a stream opens");
+                let room_id = scene.den;
+                let request = prefixed(&GetRoomRequest { room_id });
+                call.request.send_data(request, true).ok();
+                answers.push(call.response);
+            }
+            held.push((peer, answers));
+        }
+        for (_, answers) in &mut held {
+            while let Some(answer) =
+                event_within(COUNTING_TIME_MAX, "a summary", answers.next()).await
+            {
+                let answer = answer.expect("answered");
+                assert!(answer.headers().get("grpc-status").is_none(), "{answer:?}");
+            }
+        }
+        let waits = honest.stop_unharmed().await;
+        println!("{waits:?}");
+        memory.growth_each("counts", COUNTING);
+        let summary = event("a summary", scene.mallory.summary(scene.den));
+        assert_eq!(summary.await.expect("granted").unread_count, 1_000);
+    })
+    .await;
+}
+
+/// Has Ann fill Mallory's room with more texts than a summary counts, of nearly 16 KiB each.
+async fn write_unread(scene: &Scene) {
+    let session = live(&scene.ann).await;
+    let text = "x".repeat(16_000);
+    let sends = (0..1_010).map(|_| session.send(message(scene.den, &text)));
+    let answers = stream::iter(sends).buffered(SENDS_AT_ONCE);
+    let refused = answers.filter(|answer| ready(answer.is_err())).count();
+    assert_eq!(event_within(COUNTING_TIME_MAX, "answers", refused).await, 0);
 }
 
 /// Fills Mallory's room with texts as large as they may be, and returns the last seq.

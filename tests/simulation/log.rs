@@ -1,15 +1,19 @@
 //! A log store of the simulation: rows in memory, of which a crash keeps what was synced and,
 //! of what was on its way, any prefix.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    convert::Infallible,
+};
 
 use bytes::Bytes;
 use magpie_core::{
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
+    limits::Limits,
     lineage::Lineage,
     owner::{Fetch, Fetched, WriteNo},
     room::Loaded,
-    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, StoredEntry},
+    rows::{Boundary, Hint, Marks, MemberRow, Order, Pointer, Row, Span, StoredEntry},
 };
 
 /// Who waits for a write.
@@ -119,18 +123,19 @@ impl Log {
     }
 
     /// What an owner loads of a room.
-    pub(crate) fn load(&self, room: RoomId, tail: u64) -> Loaded {
+    pub(crate) fn load(&self, room: RoomId, limits: &Limits) -> Loaded {
         let rows = &self.written;
         let hint = rows.hints.get(&room).cloned();
-        let after = hint
-            .as_ref()
-            .map_or(Seq::ZERO, |hint| hint.head.minus(tail));
+        let head = hint.as_ref().map_or(Seq::ZERO, |hint| hint.head);
+        let mut entries = rows.entries(room, Span::tail(head, limits));
+        entries.reverse();
+        entries.extend(rows.entries(room, Span::above(head)));
         Loaded {
             boundaries: rows.boundaries(room),
             hint,
             members: of_room(&rows.members, room),
             marks: of_room(&rows.marks, room),
-            rows: rows.entries(room, after, Seq::MAX),
+            rows: entries,
         }
     }
 
@@ -138,9 +143,7 @@ impl Log {
     pub(crate) fn fetch(&self, room: RoomId, fetch: Fetch) -> Fetched {
         let rows = &self.written;
         match fetch {
-            Fetch::Entries { after, through } => {
-                Fetched::Entries(rows.entries(room, after, through))
-            }
+            Fetch::Entries(span) => Fetched::Entries(rows.entries(room, span)),
             Fetch::Body { seq, epoch } => {
                 Fetched::Body(rows.bodies.get(&(room, seq, epoch)).cloned())
             }
@@ -174,7 +177,7 @@ impl Log {
             .collect();
         let of = |room| {
             let lineage = Lineage::of(&self.durable.boundaries(room));
-            let rows = self.durable.entries(room, Seq::ZERO, Seq::MAX);
+            let rows = self.durable.entries(room, Span::above(Seq::ZERO));
             let counts = |row: &StoredEntry| lineage.epoch_of(row.entry.seq) == Some(row.epoch);
             rows.into_iter().filter(counts).collect()
         };
@@ -222,15 +225,18 @@ impl Rows {
         }
     }
 
-    fn entries(&self, room: RoomId, after: Seq, through: Seq) -> Vec<StoredEntry> {
-        let range = (room, after.next(), Epoch(0))..=(room, through, Epoch(u64::MAX));
+    fn entries(&self, room: RoomId, span: Span) -> Vec<StoredEntry> {
+        let first = (room, span.after.next(), Epoch(0));
+        let range = first..=(room, span.through, Epoch(u64::MAX));
         if range.is_empty() {
             return Vec::new();
         }
-        self.entries
-            .range(range)
-            .map(|(_, row)| row.clone())
-            .collect()
+        let rows = self.entries.range(range).map(|(_, row)| Ok(row.clone()));
+        let Ok::<_, Infallible>(rows) = (match span.order {
+            Order::Ascending => span.cut(rows),
+            Order::Descending => span.cut(rows.rev()),
+        });
+        rows
     }
 
     fn boundaries(&self, room: RoomId) -> Vec<Boundary> {

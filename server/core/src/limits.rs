@@ -49,9 +49,16 @@ limits! {
         room_tail_entries_max: u64 = 1_000, "entries";
         /// Bytes of bodies of a room that its owner keeps in memory; at least one entry is kept.
         room_tail_bytes_max: u64 = 256 << 10, "bytes";
-        /// Bytes of all rooms that an owner keeps in memory, about: their latest entries, ids and
-        /// members. Beyond it, rooms that nobody uses are forgotten before their time.
-        owner_rooms_bytes_max: u64 = 256 << 20, "bytes";
+        /// Bytes of all rooms that a node keeps in memory, about: their latest entries, ids and
+        /// members. Its owners have equal shares. Beyond its share, an owner forgets rooms that
+        /// nobody uses before their time.
+        rooms_bytes_max: u64 = 512 << 20, "bytes";
+        /// Rooms that an owner loads at the same time, and readings of logs, each: the store is asked
+        /// for no more, and others wait for their turn. A reading holds a page and one fetch.
+        owner_reads_max: u64 = 32, "reads";
+        /// Bytes of entries that an owner asks its store for at once; those of one seq are always
+        /// given.
+        fetch_bytes_max: u64 = 64 << 10, "bytes";
         /// Ids of a room's commands that its owner keeps in memory.
         room_ids_max: u64 = 8_192, "ids";
         /// Entries of a room that are written and not yet certified.
@@ -139,10 +146,15 @@ pub(crate) const REFUSALS_MILLIS: u64 = 10_000;
 pub(crate) const CATCH_UPS_MILLIS: u64 = 60_000;
 
 /// How many entries a reading asks the store for at a time.
-pub(crate) const FETCH_ENTRIES_MAX: u64 = 256;
+pub(crate) const FETCH_ENTRIES_MAX: usize = 256;
 
 /// Counting unread messages ends here: more are shown as "999+".
 pub(crate) const UNREAD_MAX: u32 = 1_000;
+
+/// Entries after the read mark and before the room's tail that are looked at to count unread
+/// messages. Own messages move the mark, so only a room with thousands of changes and few messages
+/// has more, and shows fewer unread ones than there are.
+pub(crate) const UNREAD_SCAN_MAX: u64 = 4_096;
 
 /// The least time between two looks at all keys of a rate.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

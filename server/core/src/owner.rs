@@ -6,6 +6,7 @@ mod effects;
 mod load;
 mod pipeline;
 mod query;
+mod scan;
 mod submit;
 mod window;
 
@@ -133,8 +134,13 @@ pub struct Owner<T> {
     /// Users taken on trust, of rooms that are not in memory.
     unverified: HashMap<RoomId, BTreeSet<(EdgeId, UserId)>>,
     slots: Slots,
+    /// Readings that wait for the store, and those that wait until it may be asked.
     reading: BTreeMap<ReadNo, Reading<T>>,
     read_next: u64,
+    to_read: VecDeque<(Reading<T>, Fetch)>,
+    /// How many rooms are being loaded, and those that wait until the store may be asked.
+    loading: u64,
+    to_load: VecDeque<RoomId>,
     /// Rooms with something to write or to answer.
     touched: BTreeSet<RoomId>,
     /// Writes that ended and wait for the fence to be read.
@@ -176,6 +182,9 @@ impl<T> Owner<T> {
             slots,
             reading: BTreeMap::new(),
             read_next: 0,
+            to_read: VecDeque::new(),
+            loading: 0,
+            to_load: VecDeque::new(),
             touched: BTreeSet::new(),
             ready: BTreeMap::new(),
             fencing: None,

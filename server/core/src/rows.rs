@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::{
     entry::{Entry, Role, RoomKind},
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
+    limits::Limits,
     time::Timestamp,
 };
 
@@ -45,6 +46,74 @@ pub struct StoredEntry {
     pub committed_upto: Seq,
     /// The entry.
     pub entry: Entry,
+}
+
+/// A part of a room's log that is asked of the store at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Exclusive.
+    pub after: Seq,
+    /// Inclusive.
+    pub through: Seq,
+    /// From which end on it is read.
+    pub order: Order,
+    /// Rows after which it ends early, but never between two rows of one seq.
+    pub rows_max: usize,
+    /// Bytes of entries ([`Entry::cost`]) beyond which it ends early, the same way: the rows of the
+    /// first seq are always given.
+    pub bytes_max: u64,
+}
+
+/// The order of seqs in which a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the lowest.
+    Ascending,
+    /// From the highest.
+    Descending,
+}
+
+impl Span {
+    /// All that is above this seq.
+    pub const fn above(after: Seq) -> Self {
+        Self {
+            after,
+            through: Seq::MAX,
+            order: Order::Ascending,
+            rows_max: usize::MAX,
+            bytes_max: u64::MAX,
+        }
+    }
+
+    /// The latest entries that end at this seq, as a tail keeps them.
+    pub fn tail(through: Seq, limits: &Limits) -> Self {
+        Self {
+            after: Seq::ZERO,
+            through,
+            order: Order::Descending,
+            rows_max: usize::try_from(limits.room_tail_entries_max).unwrap_or(usize::MAX),
+            bytes_max: limits.room_tail_bytes_max,
+        }
+    }
+
+    /// Of rows in the span's order, those that it holds before it ends early.
+    pub fn cut<E>(
+        &self,
+        rows: impl IntoIterator<Item = Result<StoredEntry, E>>,
+    ) -> Result<Vec<StoredEntry>, E> {
+        let (mut cut, mut bytes) = (Vec::<StoredEntry>::new(), 0);
+        for row in rows {
+            let row = row?;
+            bytes += row.entry.cost() as u64;
+            let full = cut.len() >= self.rows_max || bytes > self.bytes_max;
+            let begun = cut.last().map(|last| last.entry.seq);
+            if full && begun.is_some_and(|begun| begun != row.entry.seq) {
+                break;
+            }
+            cut.push(row);
+        }
+        Ok(cut)
+    }
 }
 
 /// Where a command's entry is.

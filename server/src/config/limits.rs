@@ -118,7 +118,7 @@ fn max(name: &str) -> u64 {
         // HTTP/2 knows no larger window.
         "stream_window_bytes" | "connection_window_bytes" => (1 << 31) - 1,
         // Of the memory of the machine, which none has so much of.
-        "owner_rooms_bytes_max" => 1 << 50,
+        "rooms_bytes_max" => 1 << 50,
         _ => u64::from(u32::MAX),
     }
 }

@@ -52,11 +52,13 @@ impl Engine {
             "the watch over the log",
             watch_log(context.clone(), log.clone()),
         );
+        let mut shares = limits.clone();
+        shares.rooms_bytes_max /= count as u64;
         let parts = owner::Parts {
             router: router.clone(),
             log: log.clone(),
             accounts: accounts.clone(),
-            limits: limits.clone(),
+            limits: shares,
             clock: context.clock.clone(),
             drain: context.drain.clone(),
             metrics: context.metrics.clone(),

@@ -6,6 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use magpie_core::{
     entry::ChangeKind,
     ids::{RoomId, UserId},
+    limits::Limits,
     owner::{Fetch, Fetched, Input, ReadNo, RoomListChange, WriteNo, WriteOutcome},
 };
 use magpie_store::{
@@ -18,11 +19,10 @@ use super::{Done, load as loading};
 use crate::{
     drain::{Drain, Failure},
     limits::EFFECT_RETRY_INTERVAL,
-    limits::LOG_ROWS_MAX,
 };
 
-pub(super) async fn load(log: Arc<dyn LogStore>, room: RoomId, tail: u64) -> Done {
-    match loading::room(&*log, room, tail).await {
+pub(super) async fn load(log: Arc<dyn LogStore>, room: RoomId, limits: Limits) -> Done {
+    match loading::room(&*log, room, &limits).await {
         Ok(loaded) => Done::Room(Input::Loaded(room, Some(Box::new(loaded)))),
         Err(error) => Done::NotLoaded(room, error),
     }
@@ -73,10 +73,10 @@ fn fetched(
     fetch: Fetch,
 ) -> BoxFuture<'static, Result<Fetched, StoreError>> {
     match fetch {
-        Fetch::Entries { after, through } => {
-            let rows = log.entries(room, after, through, LOG_ROWS_MAX);
-            rows.map(|rows| rows.map(Fetched::Entries)).boxed()
-        }
+        Fetch::Entries(span) => log
+            .entries(room, span)
+            .map(|rows| rows.map(Fetched::Entries))
+            .boxed(),
         Fetch::Body { seq, epoch } => log
             .body(room, seq, epoch)
             .map(|body| body.map(Fetched::Body))

@@ -13,7 +13,7 @@ use std::{fmt, future::Future, pin::Pin};
 use bytes::Bytes;
 use magpie_core::{
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
-    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, StoredEntry},
+    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, Span, StoredEntry},
 };
 
 /// A future of a store, boxed so that a node chooses its store at run time.
@@ -58,15 +58,9 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// All boundaries of a room, in any order.
     fn boundaries(&self, room: RoomId) -> StoreFuture<Vec<Boundary>>;
 
-    /// The entries of all epochs with seqs in `(after, through]`, by ascending seq, then epoch; at
-    /// most `rows_max` rows.
-    fn entries(
-        &self,
-        room: RoomId,
-        after: Seq,
-        through: Seq,
-        rows_max: usize,
-    ) -> StoreFuture<Vec<StoredEntry>>;
+    /// The entries of all epochs of a span, in its order by seq, then epoch, as far as it reaches
+    /// ([`Span::cut`]).
+    fn entries(&self, room: RoomId, span: Span) -> StoreFuture<Vec<StoredEntry>>;
 
     /// The whole wire body of a long message.
     fn body(&self, room: RoomId, seq: Seq, epoch: Epoch) -> StoreFuture<Option<Bytes>>;

@@ -144,7 +144,7 @@ impl World {
             }
             OwnerOutput::View(..) => unreachable!("nobody asks for a view here"),
             OwnerOutput::Load(room) => {
-                let loaded = self.log.load(room, self.limits.room_tail_entries_max);
+                let loaded = self.log.load(room, &self.limits);
                 let loaded = OwnerInput::Loaded(room, Some(Box::new(loaded)));
                 self.within(STORE, Event::Stored(run, index, loaded));
             }

@@ -56,6 +56,8 @@ pub(super) fn limits(chance: &mut Chance) -> Limits {
     limits.room_waiting_max = chance.pick(&[3, 256]);
     limits.slot_millis = chance.pick(&[500, 10_000]);
     limits.room_idle_millis = chance.pick(&[500, 60_000]);
+    limits.fetch_bytes_max = chance.pick(&[1, 500, 131_072]);
+    limits.owner_reads_max = chance.pick(&[1, 64]);
     limits.page_entries_max = chance.pick(&[4, 200]);
     limits.session_queue_frames_max = chance.pick(&[4, 512]);
     limits.session_attaching_max = chance.pick(&[1, 16]);

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::{
     Output, Owner, State, Waiting,
     query::{gather, summary},
+    scan::Found,
     window::{Fetch, Purpose, Reading, Window},
 };
 use crate::{
     ids::{EdgeId, RoomId, Seq},
-    limits::Limits,
     link::{Attach, RoomSync, Synced, ToEdge},
     time::Now,
 };
@@ -52,7 +52,10 @@ impl<T> Owner<T> {
         }
     }
 
-    pub(super) fn advance_attach(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
+    pub(super) fn advance_attach(
+        &mut self,
+        mut reading: Reading<T>,
+    ) -> Option<(Reading<T>, Fetch)> {
         let Purpose::Attach(attach) = &reading.purpose else {
             return None;
         };
@@ -62,8 +65,9 @@ impl<T> Owner<T> {
         let window = Window {
             room: &active.room,
             fetched: &reading.fetched,
+            limits: &self.limits,
         };
-        match sync(&window, attach, &self.limits) {
+        match sync(&window, &mut reading.found, attach) {
             Err(fetch) => Some((reading, fetch)),
             Ok(synced) => {
                 let live = match &synced {
@@ -115,7 +119,7 @@ impl<T> Owner<T> {
 }
 
 /// What brings a session up to date.
-fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced, Fetch> {
+fn sync(window: &Window<'_>, found: &mut Found, attach: &Attach) -> Result<Synced, Fetch> {
     let room = window.room;
     let Some(through) = room.visible_to(attach.user) else {
         return Ok(Synced::NoMember);
@@ -138,12 +142,12 @@ fn sync(window: &Window<'_>, attach: &Attach, limits: &Limits) -> Result<Synced,
     if live && after == through && attach.after == after && attach.read >= read {
         return Ok(Synced::Live);
     }
-    let summary = summary(window, attach.user, limits)?;
-    let missed = through.since(after);
+    let summary = summary(window, found, attach.user)?;
+    let entries_max = window.limits.page_entries_max;
     let mut entries = Vec::new();
-    let mut stale = missed > limits.page_entries_max;
+    let mut stale = through.since(after) > entries_max;
     if !stale {
-        let page = gather(window, after, through, limits.page_entries_max, limits)?;
+        let page = gather(window, found, after, through, entries_max)?;
         stale = page.last().map_or(after, |entry| entry.seq) < through;
         if !stale {
             entries = page;

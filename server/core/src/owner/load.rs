@@ -10,20 +10,30 @@ use crate::{
 };
 
 impl<T> Owner<T> {
-    /// Asks for a room that is not in memory.
+    /// Asks for a room that is not in memory, in its turn.
     pub(super) fn load(&mut self, room: RoomId) -> &mut Vec<Waiting<T>> {
         let state = self.rooms.entry(room).or_insert_with(|| {
-            self.outputs.push_back(Output::Load(room));
+            self.to_load.push_back(room);
             State::Loading(Vec::new())
         });
-        match state {
-            State::Loading(waiting) => waiting,
-            State::Active(_) => unreachable!("only rooms that are not in memory are loaded"),
+        let State::Loading(waiting) = state else {
+            unreachable!("only rooms that are not in memory are loaded");
+        };
+        while self.loading < self.limits.owner_reads_max
+            && let Some(room) = self.to_load.pop_front()
+        {
+            self.loading += 1;
+            self.outputs.push_back(Output::Load(room));
         }
+        waiting
     }
 
     /// Takes in what the store holds of a room, and lets go what waited for it.
     pub(super) fn loaded(&mut self, room: RoomId, loaded: Option<Box<Loaded>>, now: Now) {
+        match self.to_load.pop_front() {
+            Some(next) => self.outputs.push_back(Output::Load(next)),
+            None => self.loading -= 1,
+        }
         let Some(State::Loading(waiting)) = self.rooms.remove(&room) else {
             return;
         };
@@ -108,7 +118,7 @@ impl<T> Owner<T> {
         }
         by_use.sort_unstable();
         for (used, room, size) in by_use {
-            if bytes > self.limits.owner_rooms_bytes_max || now.instant.since(used) >= idle {
+            if bytes > self.limits.rooms_bytes_max || now.instant.since(used) >= idle {
                 self.rooms.remove(&room);
                 bytes -= size;
             }

@@ -1,17 +1,17 @@
 //! Reading a room: summaries, pages of messages and entries, single messages, members.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     Output, Owner, State, Waiting,
+    scan::{Bisection, Bounds, Found, Pick, Unread, Walk, is_message},
     window::{Fetch, Purpose, Reading, Window},
 };
 use crate::{
     entry::{Body, Entry},
     ids::{RoomId, Seq, UserId},
-    limits::{Limits, UNREAD_MAX},
     link::Summary,
     refusal::Refusal,
     room::{cursor_ahead, message_not_found, not_a_member, room_not_found},
@@ -132,7 +132,7 @@ impl<T> Owner<T> {
         }
     }
 
-    pub(super) fn advance_query(&mut self, reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
+    pub(super) fn advance_query(&mut self, mut reading: Reading<T>) -> Option<(Reading<T>, Fetch)> {
         let Purpose::Query(_, user, query) = &reading.purpose else {
             return None;
         };
@@ -142,8 +142,9 @@ impl<T> Owner<T> {
         let window = Window {
             room: &active.room,
             fetched: &reading.fetched,
+            limits: &self.limits,
         };
-        match view(&window, *user, query, &self.limits) {
+        match view(&window, &mut reading.found, *user, query) {
             Err(fetch) => Some((reading, fetch)),
             Ok(view) => {
                 let Purpose::Query(token, ..) = reading.purpose else {
@@ -158,18 +159,20 @@ impl<T> Owner<T> {
 
 fn view(
     window: &Window<'_>,
+    found: &mut Found,
     user: UserId,
     query: &Query,
-    limits: &Limits,
 ) -> Result<Result<View, Refusal>, Fetch> {
     let Some(visible) = window.room.visible_to(user) else {
         return Ok(Err(room_not_found()));
     };
+    // A page is of the head at which its reading began.
+    let visible = *found.visible.get_or_insert(visible);
     Ok(match *query {
-        Query::Summary => Ok(View::Summary(Box::new(summary(window, user, limits)?))),
+        Query::Summary => Ok(View::Summary(Box::new(summary(window, found, user)?))),
         Query::Entries { after, .. } if after > visible => Err(cursor_ahead(visible)),
         Query::Entries { after, count } => {
-            let entries = gather(window, after, visible, count, limits)?;
+            let entries = gather(window, found, after, visible, count)?;
             let through = entries.last().map_or(after, |entry| entry.seq);
             Ok(View::Entries(EntriesPage {
                 entries,
@@ -183,7 +186,7 @@ fn view(
             ..
         } if seq > visible => Err(cursor_ahead(visible)),
         Query::Messages { position, count } => Ok(View::Messages(messages(
-            window, visible, position, count, limits,
+            window, found, visible, position, count,
         )?)),
         Query::Message(seq) => message(window, visible, seq)?,
         Query::Members { .. } if !window.room.is_member(user) => Err(not_a_member()),
@@ -199,96 +202,69 @@ fn view(
 /// All entries of `(after, through]`, as far as a page reaches.
 pub(super) fn gather(
     window: &Window<'_>,
+    found: &mut Found,
     after: Seq,
     through: Seq,
     count: u64,
-    limits: &Limits,
 ) -> Result<Vec<Arc<Entry>>, Fetch> {
-    let (mut entries, mut bytes, mut seq) = (Vec::new(), 0, after.next());
-    while seq <= through && (entries.len() as u64) < count {
-        let entry = window.forward(seq)?;
-        bytes += entry.cost() as u64;
-        if bytes > limits.page_bytes_max && !entries.is_empty() {
-            break;
-        }
-        entries.push(entry.clone());
-        seq = seq.next();
-    }
-    Ok(entries)
+    let bounds = Bounds {
+        entries: count,
+        bytes: window.limits.page_bytes_max,
+    };
+    // Who was away and joined again while it was read is told what came since.
+    let begun = found.up.take().filter(|walk| walk.is_from(after));
+    let walk = found.up.insert(begun.unwrap_or_else(|| Walk::from(after)));
+    walk.up(window, through, Pick::All, bounds)?;
+    Ok(mem::take(&mut walk.entries))
 }
 
 fn messages(
     window: &Window<'_>,
+    found: &mut Found,
     visible: Seq,
     position: Position,
     count: u64,
-    limits: &Limits,
 ) -> Result<MessagesPage, Fetch> {
     let half = count.div_ceil(2);
+    let mut before = |time| {
+        let bisection = found
+            .bisection
+            .get_or_insert_with(|| Bisection::through(visible));
+        bisection.run(window, time)
+    };
     // A page is the messages of (below, middle] read downwards and of (middle, above] upwards.
     let (middle, down, up) = match position {
         Position::Newest => (visible, count, 0),
         Position::Before(seq) => (seq.prev().min(visible), count, 0),
         Position::After(seq) => (seq, 0, count),
         Position::Around(seq) => (seq.min(visible), half, count - half),
-        Position::BeforeTime(time) => (before_time(window, visible, time)?, count, 0),
-        Position::AfterTime(time) => (before_time(window, visible, time)?, 0, count),
-        Position::AroundTime(time) => (before_time(window, visible, time)?, half, count - half),
+        Position::BeforeTime(time) => (before(time)?, count, 0),
+        Position::AfterTime(time) => (before(time)?, 0, count),
+        Position::AroundTime(time) => (before(time)?, half, count - half),
     };
-    let bytes_max = if down > 0 && up > 0 {
+    let limits = window.limits;
+    let bytes = if down > 0 && up > 0 {
         limits.page_bytes_max / 2
     } else {
         limits.page_bytes_max
     };
+    let bounds = |entries| Bounds { entries, bytes };
     // Where few entries are messages a page ends early, and its interval says where.
     let lowest = middle.minus(limits.page_scan_max);
     let highest = middle.plus(limits.page_scan_max).min(visible);
-    let (mut page, mut after, mut bytes) = (Vec::new(), middle, 0);
-    while after > lowest && (page.len() as u64) < down {
-        let entry = window.backward(after)?;
-        if let Body::Message(_) = entry.body {
-            bytes += entry.cost() as u64;
-            if bytes > bytes_max && !page.is_empty() {
-                break;
-            }
-            page.push(entry.clone());
-        }
-        after = after.prev();
-    }
-    page.reverse();
-    let (mut through, mut bytes, mut found) = (middle, 0, 0);
-    while through < highest && found < up {
-        let entry = window.forward(through.next())?;
-        if let Body::Message(_) = entry.body {
-            bytes += entry.cost() as u64;
-            if bytes > bytes_max && !page.is_empty() {
-                break;
-            }
-            page.push(entry.clone());
-            found += 1;
-        }
-        through = through.next();
-    }
+    let below = found.down.get_or_insert_with(|| Walk::from(middle));
+    below.down(window, lowest, Pick::Messages, bounds(down))?;
+    let above = found.up.get_or_insert_with(|| Walk::from(middle));
+    above.up(window, highest, Pick::Messages, bounds(up))?;
+    let mut messages = mem::take(&mut below.entries);
+    messages.reverse();
+    messages.append(&mut above.entries);
     Ok(MessagesPage {
-        messages: page,
-        after,
-        through,
-        as_of: window.room.certified().min(visible),
+        messages,
+        after: below.at,
+        through: above.at,
+        as_of: visible,
     })
-}
-
-/// The last seq of before a time: entries' times never go back.
-fn before_time(window: &Window<'_>, visible: Seq, time: Timestamp) -> Result<Seq, Fetch> {
-    let (mut low, mut high) = (Seq::ZERO, visible);
-    while low < high {
-        let middle = low.plus(high.since(low).div_ceil(2));
-        if window.one(middle)?.time < time {
-            low = middle;
-        } else {
-            high = middle.prev();
-        }
-    }
-    Ok(low)
 }
 
 fn message(window: &Window<'_>, visible: Seq, seq: Seq) -> Result<Result<View, Refusal>, Fetch> {
@@ -314,22 +290,21 @@ fn message(window: &Window<'_>, visible: Seq, seq: Seq) -> Result<Result<View, R
 /// The room as a user sees it.
 pub(super) fn summary(
     window: &Window<'_>,
+    found: &mut Found,
     user: UserId,
-    limits: &Limits,
 ) -> Result<Summary, Fetch> {
     let room = window.room;
     let head = room.visible_to(user).unwrap_or_default();
     let row = room.members().get(user);
     let member = room.is_member(user);
     let read = room.members().marks(user).read;
-    let shown = room.members().count() as u64 <= limits.room_receipts_members_max;
-    let is_message = |entry: &&Arc<Entry>| matches!(entry.body, Body::Message(_));
+    let shown = room.members().count() as u64 <= window.limits.room_receipts_members_max;
     let last_message = room
         .tail()
         .iter()
         .rev()
         .skip_while(|entry| entry.seq > head)
-        .find(is_message);
+        .find(|entry| is_message(entry));
     let others = room
         .members()
         .present_after(None)
@@ -348,7 +323,11 @@ pub(super) fn summary(
         role: row.filter(|_| member).map(|row| row.role),
         joined: row.map_or(Seq::ZERO, |row| row.joined),
         unread: if member {
-            unread(window, user, read, head)?
+            let unread = found.unread.take().filter(|unread| unread.is_of(read));
+            let unread = found
+                .unread
+                .insert(unread.unwrap_or_else(|| Unread::after(read)));
+            unread.run(window, user, head)?
         } else {
             0
         },
@@ -362,15 +341,4 @@ pub(super) fn summary(
             Vec::new()
         },
     })
-}
-
-/// The messages by others in `(read, head]`, at most [`UNREAD_MAX`].
-fn unread(window: &Window<'_>, user: UserId, read: Seq, head: Seq) -> Result<u32, Fetch> {
-    let (mut count, mut seq) = (0, head);
-    while seq > read && count < UNREAD_MAX {
-        let entry = window.backward(seq)?;
-        count += u32::from(entry.actor != user && matches!(entry.body, Body::Message(_)));
-        seq = seq.prev();
-    }
-    Ok(count)
 }

@@ -121,6 +121,7 @@ impl<T> Owner<T> {
         let window = Window {
             room: &active.room,
             fetched: &reading.fetched,
+            limits: &self.limits,
         };
         let was_looking_up = mem::take(&mut active.looking_up);
         match earlier(&window, active, &lookup.submit, append, &self.limits) {

@@ -1,5 +1,7 @@
 //! An owner against a store that does all at once.
 
+mod reading;
+
 use super::*;
 use crate::{
     command::{Append, Command, Held, What},
@@ -86,7 +88,7 @@ fn settle(owner: &mut Owner<()>, now: Now) -> Vec<Result<Answer, Refusal>> {
 #[test]
 fn rooms_that_nobody_uses_are_forgotten_where_memory_is_short() {
     let limits = Limits {
-        owner_rooms_bytes_max: 1 << 20,
+        rooms_bytes_max: 1 << 20,
         room_tail_entries_max: 1,
         room_send_burst: 1_000_000,
         ..Limits::default()

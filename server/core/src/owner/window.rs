@@ -1,32 +1,28 @@
 //! Reading a room's log: from memory where it reaches, else by asking for what is missing and
-//! trying again. So whatever reads is written as if all of the log were at hand.
+//! trying again. Whatever reads is written as if all of the log were at hand, and keeps what it found
+//! so far in [`Found`]: of the log itself, only what was fetched last is held.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Output, Owner, Query, ReadNo, State, submit::Lookup};
+use super::{Output, Owner, Query, ReadNo, State, scan::Found, submit::Lookup};
 use crate::{
     entry::Entry,
     ids::{Epoch, MessageId, RoomId, Seq, UserId},
-    limits::FETCH_ENTRIES_MAX,
+    limits::{FETCH_ENTRIES_MAX, Limits},
     link::Attach,
     refusal::{Reason, Refusal},
     room::Room,
-    rows::{Pointer, StoredEntry},
+    rows::{Order, Pointer, Span, StoredEntry},
     time::Now,
 };
 
 /// What is missing from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetch {
-    /// The rows of `(after, through]`, of all epochs.
-    Entries {
-        /// Exclusive.
-        after: Seq,
-        /// Inclusive.
-        through: Seq,
-    },
+    /// The rows of a span, of all epochs.
+    Entries(Span),
     /// The whole body of a long message.
     Body {
         /// The entry.
@@ -64,6 +60,7 @@ pub(super) struct Reading<T> {
     pub(super) room: RoomId,
     pub(super) purpose: Purpose<T>,
     pub(super) fetched: Cache,
+    pub(super) found: Found,
     /// What was asked for last: if it is missing again, the log has a hole.
     asked: Option<Fetch>,
 }
@@ -76,7 +73,7 @@ pub(super) enum Purpose<T> {
     Lookup(Box<Lookup<T>>),
 }
 
-/// What was fetched so far.
+/// What was fetched last, of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     entries: BTreeMap<Seq, Arc<Entry>>,
@@ -84,46 +81,39 @@ pub(super) struct Cache {
     pointers: Option<Vec<Pointer>>,
 }
 
+#[cfg(test)]
+impl Cache {
+    /// Bytes of entries held.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.values().map(|entry| entry.cost() as u64).sum()
+    }
+}
+
 /// A room's log as a reading sees it.
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     pub(super) room: &'a Room,
     pub(super) fetched: &'a Cache,
+    pub(super) limits: &'a Limits,
 }
 
 impl<'a> Window<'a> {
     /// An entry, for reading towards higher seqs.
     pub(super) fn forward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        let through = seq.plus(FETCH_ENTRIES_MAX - 1).min(self.room.certified());
-        self.entry(
-            seq,
-            Fetch::Entries {
-                after: seq.prev(),
-                through,
-            },
-        )
+        let through = seq.plus(FETCH_ENTRIES_MAX as u64 - 1);
+        let through = through.min(self.room.certified());
+        self.entry(seq, seq.prev(), through, Order::Ascending)
     }
 
     /// An entry, for reading towards lower seqs.
     pub(super) fn backward(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        self.entry(
-            seq,
-            Fetch::Entries {
-                after: seq.minus(FETCH_ENTRIES_MAX),
-                through: seq,
-            },
-        )
+        let after = seq.minus(FETCH_ENTRIES_MAX as u64);
+        self.entry(seq, after, seq, Order::Descending)
     }
 
     /// One entry.
     pub(super) fn one(&self, seq: Seq) -> Result<&'a Arc<Entry>, Fetch> {
-        self.entry(
-            seq,
-            Fetch::Entries {
-                after: seq.prev(),
-                through: seq,
-            },
-        )
+        self.entry(seq, seq.prev(), seq, Order::Ascending)
     }
 
     /// The whole body of a long message.
@@ -156,9 +146,23 @@ impl<'a> Window<'a> {
         Ok(seqs.filter(|seq| *seq <= self.room.certified()).min())
     }
 
-    fn entry(&self, seq: Seq, fetch: Fetch) -> Result<&'a Arc<Entry>, Fetch> {
+    /// An entry from memory, or the span to ask for that begins with it.
+    fn entry(
+        &self,
+        seq: Seq,
+        after: Seq,
+        through: Seq,
+        order: Order,
+    ) -> Result<&'a Arc<Entry>, Fetch> {
         let held = self.room.tail().get(seq);
-        held.or_else(|| self.fetched.entries.get(&seq)).ok_or(fetch)
+        let held = held.or_else(|| self.fetched.entries.get(&seq));
+        held.ok_or(Fetch::Entries(Span {
+            after,
+            through,
+            order,
+            rows_max: FETCH_ENTRIES_MAX,
+            bytes_max: self.limits.fetch_bytes_max,
+        }))
     }
 }
 
@@ -169,13 +173,23 @@ impl<T> Owner<T> {
             room,
             purpose,
             fetched: Cache::default(),
+            found: Found::default(),
             asked: None,
         };
         self.advance(reading, now);
     }
 
-    /// Takes in what a reading asked for, and goes on with it.
+    /// Takes in what a reading asked for, and goes on with it and with those that wait for their turn.
     pub(super) fn fetched(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
+        self.go_on(read, fetched, now);
+        while (self.reading.len() as u64) < self.limits.owner_reads_max
+            && let Some((reading, fetch)) = self.to_read.pop_front()
+        {
+            self.fetch(reading, fetch);
+        }
+    }
+
+    fn go_on(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
         let Some(mut reading) = self.reading.remove(&read) else {
             return;
         };
@@ -186,9 +200,9 @@ impl<T> Owner<T> {
         match fetched {
             None => return self.give_up(reading, "the log could not be read; try again", now),
             Some(Fetched::Entries(rows)) => {
-                for entry in active.room.lineage().filter(rows) {
-                    reading.fetched.entries.insert(entry.seq, Arc::new(entry));
-                }
+                let entries = active.room.lineage().filter(rows);
+                let entries = entries.map(|entry| (entry.seq, Arc::new(entry)));
+                reading.fetched.entries = entries.collect();
             }
             Some(Fetched::Body(body)) => {
                 if let (Some(body), Some(Fetch::Body { seq, .. })) = (body, reading.asked) {
@@ -219,10 +233,19 @@ impl<T> Owner<T> {
             self.outputs.push_back(Output::Halt(halt));
             return self.give_up(reading, "the log is damaged", now);
         }
-        reading.asked = Some(fetch);
+        // One that was under way keeps its place before those that wait.
+        let begun = reading.asked.replace(fetch).is_some();
         if let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) {
             active.readings += 1;
         }
+        if begun || (self.reading.len() as u64) < self.limits.owner_reads_max {
+            self.fetch(reading, fetch);
+        } else {
+            self.to_read.push_back((reading, fetch));
+        }
+    }
+
+    fn fetch(&mut self, reading: Reading<T>, fetch: Fetch) {
         let no = ReadNo(self.read_next);
         self.read_next += 1;
         self.outputs

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use magpie_core::{
     entry::{Body, ChangeKind, Entry, MemberChange, Message, Role, RoomKind},
     ids::{DeviceId, Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
-    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, Settings, StoredEntry},
+    rows::{Boundary, Hint, Marks, MemberRow, Order, Pointer, Row, Settings, Span, StoredEntry},
     time::Timestamp,
 };
 
@@ -74,7 +74,8 @@ async fn write(store: &dyn LogStore, rows: Vec<Row>) {
 }
 
 async fn entries(store: &dyn LogStore, room: RoomId, after: i64, through: Seq) -> Vec<StoredEntry> {
-    let entries = store.entries(room, at(after), through, 1000).await;
+    let above = Span::above(at(after));
+    let entries = store.entries(room, Span { through, ..above }).await;
     entries.expect("reading works")
 }
 
@@ -164,8 +165,23 @@ async fn entries_are_ordered_and_cut(store: &dyn LogStore) {
         [],
         "backwards is empty"
     );
-    let two = store.entries(room, Seq::ZERO, Seq::MAX, 2).await;
-    assert_eq!(places(two.expect("reading works")), [(1, 2), (2, 2)]);
+    let read = async |span| places(store.entries(room, span).await.expect("reading works"));
+    let up = Span::above(Seq::ZERO);
+    let order = Order::Descending;
+    let down = Span { order, ..up };
+    assert_eq!(read(down).await, [(300, 2), (2, 3), (2, 2), (1, 2)]);
+    let rows = |rows_max, span| Span { rows_max, ..span };
+    assert_eq!(read(rows(1, up)).await, [(1, 2)]);
+    let whole = "the rows of one seq are never parted";
+    assert_eq!(read(rows(2, up)).await, [(1, 2), (2, 2), (2, 3)], "{whole}");
+    let three = [(300, 2), (2, 3), (2, 2)];
+    assert_eq!(read(rows(2, down)).await, three, "{whole}");
+    let bytes = |bytes_max, span| Span { bytes_max, ..span };
+    assert_eq!(read(bytes(1, up)).await, [(1, 2)], "the first is given");
+    assert_eq!(read(bytes(1, down)).await, [(300, 2)], "the first is given");
+    let cost = message(1, 2, "a").entry.cost() as u64;
+    assert_eq!(read(bytes(cost, up)).await, [(1, 2)]);
+    assert_eq!(read(bytes(2 * cost, up)).await, [(1, 2), (2, 2), (2, 3)]);
 }
 
 async fn boundaries_bodies_and_pointers_are_found(store: &dyn LogStore) {

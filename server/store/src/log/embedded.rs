@@ -26,7 +26,7 @@ use std::{
 use bytes::Bytes;
 use magpie_core::{
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
-    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, StoredEntry},
+    rows::{Boundary, Hint, Marks, MemberRow, Pointer, Row, Span, StoredEntry},
 };
 use tokio::sync::{Semaphore, oneshot};
 
@@ -271,14 +271,8 @@ impl LogStore for Embedded {
         self.read(move |rows| rows.boundaries(room))
     }
 
-    fn entries(
-        &self,
-        room: RoomId,
-        after: Seq,
-        through: Seq,
-        rows_max: usize,
-    ) -> StoreFuture<Vec<StoredEntry>> {
-        self.read(move |rows| rows.entries(room, after, through, rows_max))
+    fn entries(&self, room: RoomId, span: Span) -> StoreFuture<Vec<StoredEntry>> {
+        self.read(move |rows| rows.entries(room, span))
     }
 
     fn body(&self, room: RoomId, seq: Seq, epoch: Epoch) -> StoreFuture<Option<Bytes>> {

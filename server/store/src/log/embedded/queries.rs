@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fjall::{Guard, Keyspace};
 use magpie_core::{
     ids::{Epoch, MessageId, Partition, RoomId, Seq, Slot, UserId},
-    rows::{Boundary, Hint, Marks, MemberRow, Pointer, StoredEntry},
+    rows::{Boundary, Hint, Marks, MemberRow, Order, Pointer, Span, StoredEntry},
 };
 
 use super::{
@@ -29,23 +29,21 @@ impl Rows {
         })
     }
 
-    pub(super) fn entries(
-        &self,
-        room: RoomId,
-        after: Seq,
-        through: Seq,
-        rows_max: usize,
-    ) -> Result<Vec<StoredEntry>, StoreError> {
-        if after >= through {
+    pub(super) fn entries(&self, room: RoomId, span: Span) -> Result<Vec<StoredEntry>, StoreError> {
+        if span.after >= span.through {
             return Ok(Vec::new());
         }
-        let first = keys::entry(room, after.next(), Epoch(0)).into_bytes();
-        let last = keys::entry(room, through, Epoch(u64::MAX)).into_bytes();
-        let rows = self.rows.range(first..=last).take(rows_max);
-        self.decode(rows, |fields, value| {
+        let first = keys::entry(room, span.after.next(), Epoch(0)).into_bytes();
+        let last = keys::entry(room, span.through, Epoch(u64::MAX)).into_bytes();
+        let rows = self.rows.range(first..=last);
+        let entry = |fields: &mut Fields<'_>, value: &[u8]| {
             let epoch = whole(fields.epoch())?;
             codec::decode_entry(whole(fields.seq())?, epoch, value)
-        })
+        };
+        match span.order {
+            Order::Ascending => span.cut(self.decode(rows, entry)),
+            Order::Descending => span.cut(self.decode(rows.rev(), entry)),
+        }
     }
 
     pub(super) fn body(
@@ -141,20 +139,20 @@ impl Rows {
         decode: impl FnMut(&mut Fields<'_>, &[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         self.decode(self.rows.prefix(begin.bytes()), decode)
+            .collect()
     }
 
     fn decode<T>(
         &self,
         rows: impl Iterator<Item = Guard>,
         mut decode: impl FnMut(&mut Fields<'_>, &[u8]) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        rows.map(|row| {
+    ) -> impl Iterator<Item = Result<T, StoreError>> {
+        rows.map(move |row| {
             let (key, value) = row
                 .into_inner()
                 .map_err(|error| self.failure.of_read(&error))?;
             decode(&mut Fields::new(&key), &value)
         })
-        .collect()
     }
 }
 

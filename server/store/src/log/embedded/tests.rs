@@ -65,7 +65,7 @@ fn row(seq: i64) -> Vec<Row> {
 
 /// The seqs of the entries that are there.
 fn seqs(store: &Embedded) -> Vec<i64> {
-    let entries = wait(store.entries(room(), Seq::ZERO, Seq::MAX, usize::MAX)).unwrap();
+    let entries = wait(store.entries(room(), Span::above(Seq::ZERO))).unwrap();
     entries
         .iter()
         .map(|stored| stored.entry.seq.get())
