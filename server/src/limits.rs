@@ -41,6 +41,8 @@ pub(crate) const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Users whose rate of sending is remembered at the same time.
 pub(crate) const SENDERS_MAX: usize = 1_000_000;
+/// Marks said again with a Hello or a Sync that count as one more opening.
+pub(crate) const MARKS_AN_OPEN: u64 = 100;
 /// Users named by one call.
 pub(crate) const CALL_USERS_MAX: usize = 100;
 /// Handles named by one call.
@@ -49,8 +51,6 @@ pub(crate) const CALL_HANDLES_MAX: usize = 100;
 pub(crate) const SUMMARIES_AT_ONCE_MAX: usize = 16;
 /// Rows of a room that are asked of the log at a time.
 pub(crate) const LOG_ROWS_MAX: usize = 1_024;
-/// Rows of an account that are asked of its store at a time.
-pub(crate) const ACCOUNT_ROWS_MAX: usize = 1_000;
 /// How long to wait before room lists are brought up to date again after that failed.
 pub(crate) const EFFECT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -165,7 +165,7 @@ async fn counting_many_large_unread_texts_costs_a_bounded_amount() {
         let mut held = Vec::new();
         for _ in 0..COUNTING {
             let mut peer = Peer::connect(&scene.node, WINDOW_MAX, WINDOW_MAX).await;
-            let mut answers = FuturesUnordered::new();
+            let answers = FuturesUnordered::new();
             for _ in 0..STREAMS {
                 let called = peer.call(&scene.mallory, "RoomService/GetRoom").await;
                 let mut call = called.expect("a stream opens");

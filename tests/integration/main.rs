@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod library;
+mod many_rooms;
 mod membership;
 mod network;
 mod outsiders;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use magpie_core::{
+    edge::Account,
     entry::ChangeKind,
     ids::{MessageId, RoomId, UserId},
     link::AccountRoom,
@@ -60,17 +61,22 @@ impl Accounts {
     }
 
     /// The account's revision, and the rows that changed after `since`.
-    pub(crate) fn changed_since(&self, user: UserId, since: u64) -> (u64, Vec<AccountRoom>) {
+    pub(crate) fn changed_since(&self, user: UserId, since: u64, rows_max: usize) -> Account {
         let mut rows: Vec<_> = self
             .of(user)
             .filter(|(revision, _)| *revision > since)
             .collect();
         rows.sort_by_key(|(revision, _)| *revision);
-        let revision = self.revisions.get(&user).copied().unwrap_or_default();
-        (
-            revision.max(since),
-            rows.into_iter().map(|(_, row)| row).collect(),
-        )
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        let current = self.revisions.get(&user).copied().unwrap_or_default();
+        let last = rows.last().map(|(revision, _)| *revision).filter(|_| more);
+        Account {
+            revision: last.unwrap_or(current).max(since),
+            rows: rows.into_iter().map(|(_, row)| row).collect(),
+            more,
+            rooms: Vec::new(),
+        }
     }
 
     /// The rooms that a user is in.

@@ -41,6 +41,8 @@ pub(crate) struct Device {
     pub(crate) index: usize,
     pub(crate) user: UserId,
     pub(crate) id: DeviceId,
+    /// Whether it belongs to a person who is in no room and names all of them as if they were its own.
+    pub(crate) spies: bool,
     /// Whether the person wants it to be connected.
     pub(crate) wanted: bool,
     /// The stream that counts, and whether its Welcome has come.
@@ -56,6 +58,8 @@ pub(crate) struct Device {
     session: Option<(u64, SessionId)>,
     revision: u64,
     cursors: BTreeMap<RoomId, (Seq, Seq)>,
+    /// The own read marks as events told them last.
+    told_read: BTreeMap<RoomId, Seq>,
     pub(crate) rooms: BTreeMap<RoomId, AccountRoom>,
     /// Rooms of which the device has seen the end of its membership, and no new beginning.
     over: BTreeSet<RoomId>,
@@ -71,6 +75,7 @@ impl Device {
             index,
             user,
             id,
+            spies: false,
             wanted: true,
             link: None,
             welcomed: false,
@@ -81,6 +86,7 @@ impl Device {
             session: None,
             revision: 0,
             cursors: BTreeMap::new(),
+            told_read: BTreeMap::new(),
             rooms: BTreeMap::new(),
             over: BTreeSet::new(),
             queues: BTreeMap::new(),
@@ -193,6 +199,14 @@ impl Device {
         (request, frame): Encoded,
         facts: &mut Facts,
     ) -> After {
+        let of_room = matches!(
+            &*frame,
+            Frame::RoomSync(_) | Frame::Event { .. } | Frame::Typing { .. } | Frame::Marks { .. }
+        );
+        if self.spies && of_room {
+            facts.complain(format!("{self}: a stranger was told of a room: {frame:?}"));
+            return After::GoesOn;
+        }
         match &*frame {
             Frame::Welcome(welcome) => {
                 self.unsay();
@@ -330,17 +344,15 @@ impl Device {
     }
 
     fn own_mark(&mut self, room: RoomId, read: Seq, facts: &mut Facts) {
-        let before = self
-            .cursors
-            .get(&room)
-            .map(|(_, read)| *read)
-            .unwrap_or_default();
+        // Answers overtake events, so only these are compared with each other.
+        let before = self.told_read.insert(room, read).unwrap_or_default();
         if read < before {
             facts.complain(format!(
                 "{self}: the read mark of {room} fell from {before} to {read}"
             ));
         }
-        self.cursors.entry(room).or_default().1 = read;
+        let place = self.cursors.entry(room).or_default();
+        place.1 = place.1.max(read);
     }
 
     fn marked(&mut self, request: u64, read: Seq, facts: &mut Facts) {

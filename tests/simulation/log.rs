@@ -232,11 +232,11 @@ impl Rows {
             return Vec::new();
         }
         let rows = self.entries.range(range).map(|(_, row)| Ok(row.clone()));
-        let Ok::<_, Infallible>(rows) = (match span.order {
+        let cut: Result<_, Infallible> = match span.order {
             Order::Ascending => span.cut(rows),
             Order::Descending => span.cut(rows.rev()),
-        });
-        rows
+        };
+        cut.unwrap_or_default()
     }
 
     fn boundaries(&self, room: RoomId) -> Vec<Boundary> {

@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     /// How slow the account store is at the most, in milliseconds.
     effect_delay: u64,
+    /// How many rows of an account are read at a time.
+    account_rows_max: usize,
     /// While people and faults act.
     pub(crate) lively: bool,
     trace: String,
@@ -107,6 +109,7 @@ impl World {
     pub(crate) fn new(mut chance: Chance) -> Self {
         let limits = plan::limits(&mut chance);
         let effect_delay = chance.pick(&[5, 50, 2_000, 20_000]);
+        let account_rows_max = chance.pick(&[1, 2, 512]);
         let mut world = Self {
             now: 0,
             queue: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl World {
             next_room: 0,
             facts: Facts::default(),
             effect_delay,
+            account_rows_max,
             lively: true,
             trace: String::new(),
             chance,

@@ -4,6 +4,7 @@
 mod feed;
 mod frames;
 mod open;
+mod refused;
 mod session;
 
 use std::{
@@ -16,12 +17,12 @@ pub use self::session::{Ask, FrameIn, Hello, Said};
 use crate::{
     command::{Answer, Submit},
     frame::{Frame, Outlet, Wire},
-    ids::{DeviceId, EdgeId, MessageId, RoomId, Seq, SessionId, UserId},
+    ids::{DeviceId, EdgeId, RoomId, Seq, SessionId, UserId},
     limits::Limits,
     link::{AccountRoom, Attach, ToEdge},
     owner::Head,
     refusal::{Reason, Refusal},
-    time::{Instant, Now, Timestamp},
+    time::{Now, Timestamp},
 };
 
 /// Who opened a session.
@@ -122,11 +123,14 @@ pub struct Call {
 /// The state of an account.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// Its revision.
+    /// Its revision with these rows.
     pub revision: u64,
-    /// The rows that changed.
+    /// The rows that changed, at most [`ACCOUNT_ROWS_MAX`](crate::limits::ACCOUNT_ROWS_MAX).
     pub rows: Vec<AccountRoom>,
-    /// All rooms that it is in, with their heads as far as known.
+    /// Whether there are more.
+    pub more: bool,
+    /// With the first reading of a session, all rooms that the account is in, with their heads as far
+    /// as known.
     pub rooms: Vec<(RoomId, Option<Head>)>,
 }
 
@@ -192,7 +196,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             Input::Asked(call, result) => self.asked(call, result, now),
             Input::Owner(message) => self.owner(message),
             Input::Drained(session) => self.drained(session, now),
-            Input::Gone(session) => self.end(session, None),
+            Input::Gone(session) => self.gone(session),
             Input::Broken(session, refusal) => self.close(session, refusal, false),
             Input::Revoked(device) => self.revoked(device),
             Input::Drain(window) => self.drain(window),
@@ -309,6 +313,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
+    /// The stream of a session broke: nobody hears an answer any more. Who had said Bye is no loss.
+    fn gone(&mut self, session: SessionId) {
+        let leaving = self.sessions.get(&session).is_some_and(|open| open.leaving);
+        self.end(session, leaving.then_some(0));
+    }
+
     /// Ends all sessions, each as soon as what it asked for is answered.
     fn close_all(&mut self) {
         self.closing = true;
@@ -319,14 +329,17 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    /// Ends a session of a node that stops, if nothing is unanswered.
+    /// Ends a session that said Bye, or of a node that stops, if nothing is unanswered.
     fn close_answered(&mut self, session: SessionId) {
-        if self.closing
-            && self
-                .sessions
-                .get(&session)
-                .is_some_and(|open| open.calls.is_empty())
-        {
+        let Some(open) = self.sessions.get(&session) else {
+            return;
+        };
+        if !open.calls.is_empty() {
+            return;
+        }
+        if open.leaving {
+            self.end(session, Some(0));
+        } else if self.closing {
             let why = "the node stops; come back in a moment";
             let refusal = Refusal::new(Reason::Draining, why);
             self.close(
@@ -336,13 +349,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             );
         }
     }
-}
-
-/// What was refused of a session in a room, so that order is kept.
-#[derive(Clone, Copy, Debug)]
-struct Refused {
-    id: MessageId,
-    until: Instant,
 }
 
 #[cfg(test)]

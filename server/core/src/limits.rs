@@ -95,6 +95,11 @@ limits! {
         user_send_burst: u64 = 60, "entries";
         /// Entries a minute that a user may append after that.
         user_sends_per_minute: u64 = 300, "entries/min";
+        /// Streams and steps of Sync that a user may begin at once; each 100 marks that one of them says
+        /// again count as one more.
+        user_opens_burst: u64 = 120, "opens";
+        /// Streams and steps of Sync a minute that a user may begin after that.
+        user_opens_per_minute: u64 = 600, "opens/min";
         /// Frames of a session that are neither sends nor heartbeats, at once and a minute; and unary
         /// calls of a user that set marks or show typing.
         session_control_per_minute: u64 = 120, "frames/min";
@@ -130,11 +135,14 @@ limits! {
 /// Control frames that may wait for one session: more means that its client sends and never reads.
 pub(crate) const CONTROL_FRAMES_MAX: usize = 1_024;
 
-/// Rows of an account in one frame: about 20 KiB.
-pub(crate) const ACCOUNT_ROWS_MAX: usize = 512;
+/// Rows of an account that are read and told at a time: about 20 KiB.
+pub const ACCOUNT_ROWS_MAX: usize = 512;
 
-/// How long a refused send keeps those after it back.
+/// How long a refused send, from its last refusal on, keeps those after it back.
 pub(crate) const REFUSED_MILLIS: u64 = 10_000;
+
+/// Sends to a room that were refused and have their turns kept. More are refused without one.
+pub(crate) const KEPT_BACK_MAX: usize = 64;
 
 /// Rooms with a refused send that a session has before it looks which of these are over.
 pub(crate) const REFUSED_ROOMS: usize = 64;

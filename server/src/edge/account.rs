@@ -2,17 +2,18 @@
 
 use magpie_core::{
     edge::{Account, Caller},
+    limits::ACCOUNT_ROWS_MAX,
     link::AccountRoom,
     users::{Input as UserInput, Stored},
 };
 use magpie_store::account::{Error, Revision, RoomRow};
 
 use super::Parts;
-use crate::{limits::ACCOUNT_ROWS_MAX, presence::stored};
+use crate::presence::stored;
 
-/// Reads what changed since a revision; with the `first` reading of a session, also what its user is
-/// known to show. The session was reported before, so a change after the reading is told to it. `None`
-/// if it could not be read.
+/// Reads what changed first since a revision. With the `first` reading of a session, also what its user
+/// is known to show and which rooms the account is in. The session was reported before, so a change
+/// after the reading is told to it. `None` if it could not be read.
 pub(super) async fn read(parts: Parts, caller: Caller, since: u64, first: bool) -> Option<Account> {
     let read = try_read(&parts, caller, since, first).await;
     read.inspect_err(|error| tracing::error!(%error, user = %caller.user, "account not read"))
@@ -34,27 +35,24 @@ async fn try_read(
     // A client that has seen a later revision than there is held another copy of the store: it is
     // told all.
     let known = parts.accounts.revision(user).await?.unwrap_or_default();
-    let ahead = since > known.get().unsigned_abs();
-    let mut account = Account {
-        revision: if ahead { 0 } else { since },
-        ..Account::default()
+    let since = i64::try_from(since).ok().and_then(Revision::new);
+    let since = since.filter(|since| *since <= known).unwrap_or_default();
+    let changes = parts
+        .accounts
+        .rooms_changed_since(user, since, ACCOUNT_ROWS_MAX)
+        .await?;
+    let rooms = if first {
+        let rooms = parts.accounts.rooms_of(user).await?;
+        parts.router.heads(rooms).await
+    } else {
+        Vec::new()
     };
-    loop {
-        let since = i64::try_from(account.revision).ok().and_then(Revision::new);
-        let since = since.unwrap_or_default();
-        let changes = parts
-            .accounts
-            .rooms_changed_since(user, since, ACCOUNT_ROWS_MAX)
-            .await?;
-        account.revision = account.revision.max(changes.revision.get().unsigned_abs());
-        account.rows.extend(changes.rooms.iter().map(account_room));
-        if !changes.more {
-            break;
-        }
-    }
-    let rooms = parts.accounts.rooms_of(user).await?;
-    account.rooms = parts.router.heads(rooms).await;
-    Ok(account)
+    Ok(Account {
+        revision: since.max(changes.revision).get().unsigned_abs(),
+        rows: changes.rooms.iter().map(account_room).collect(),
+        more: changes.more,
+        rooms,
+    })
 }
 
 /// A row of the room list as sessions are told it.

@@ -194,6 +194,9 @@ fn begin(
         let refusal = Refusal::new(Reason::Draining, why).with_retry_after(Duration::from_secs(1));
         return Err(refused(refusal));
     }
+    services
+        .opens(caller.user, hello.marks.len())
+        .map_err(refused)?;
     let router = services.router.clone();
     let session = router.new_session(caller.user);
     let (outlet, frames) = Outlet::new(session, router.clone(), budget, &services.limits);

@@ -19,7 +19,7 @@ use crate::{
     auth::{Authenticator, Caller},
     clock::Clock,
     drain::Drain,
-    limits::SENDERS_MAX,
+    limits::{MARKS_AN_OPEN, SENDERS_MAX},
     listen::{Budget, ConnInfo},
     metrics::Metrics,
     presence::Presences,
@@ -47,6 +47,8 @@ pub struct Inner {
     writers: Mutex<Limiter<UserId>>,
     /// How fast each user sets marks and shows typing by unary calls.
     signs: Mutex<Limiter<UserId>>,
+    /// How fast each user begins sessions.
+    opens: Mutex<Limiter<UserId>>,
 }
 
 /// What [`Services`] is made of.
@@ -91,6 +93,10 @@ impl Services {
             burst: parts.limits.session_control_per_minute,
             per_minute: parts.limits.session_control_per_minute,
         };
+        let opens = Rate {
+            burst: parts.limits.user_opens_burst,
+            per_minute: parts.limits.user_opens_per_minute,
+        };
         Self(Arc::new(Inner {
             router: parts.router,
             accounts: parts.accounts,
@@ -103,6 +109,7 @@ impl Services {
             discovery: parts.discovery,
             writers: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
             signs: Mutex::new(Limiter::new(signs, SENDERS_MAX)),
+            opens: Mutex::new(Limiter::new(opens, SENDERS_MAX)),
         }))
     }
 }
@@ -129,6 +136,13 @@ impl Inner {
         }
         let submit = self.counted(submit);
         self.router.command(submit).await.map_err(refused)
+    }
+
+    /// Counts a session that begins, and the marks that it says again.
+    pub(super) fn opens(&self, user: UserId, marks: usize) -> Result<(), Refusal> {
+        let tokens = 1 + marks as u64 / MARKS_AN_OPEN;
+        let why = "you open streams or call Sync faster than you may; slow down";
+        self.take(&self.opens, user, tokens, why)
     }
 
     fn take(

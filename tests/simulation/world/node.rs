@@ -298,9 +298,11 @@ impl World {
         let Some(reading) = node.readings.get_mut(&no) else {
             return;
         };
-        let (revision, rows) = self.accounts.changed_since(reading.user, reading.since);
-        reading.account.revision = revision;
-        reading.account.rows = rows;
+        let rows_max = self.account_rows_max;
+        let account = self
+            .accounts
+            .changed_since(reading.user, reading.since, rows_max);
+        reading.account = account;
         let rooms = self.accounts.rooms_of(reading.user);
         reading.awaited = PARTS;
         for owner in 0..PARTS {

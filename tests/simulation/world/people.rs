@@ -8,7 +8,7 @@ use magpie_core::{
     command::{Answer, Append, Command as ToRoom, Held, Submit, What},
     edge::{Caller, FrameIn, Hello, Input as EdgeInput, Said},
     entry::{Role, RoomKind},
-    ids::{MessageId, RoomId, UserId},
+    ids::{MessageId, RoomId, Seq, UserId},
     refusal::{Effect, Refusal},
     rows::Settings,
     time::Timestamp,
@@ -19,7 +19,7 @@ use crate::{
     device::{After, Device, message},
     facts::Command,
     link::{Encoded, Link, LinkId},
-    node::Arriving,
+    node::{Arriving, GENERATION},
 };
 
 /// The usual delay of the network, and how late an end may notice that the other is gone: a
@@ -60,10 +60,26 @@ impl World {
         self.links.insert(id, link);
         let everybody = self.devices.iter().map(|device| device.user).collect();
         let run = self.run.0;
+        let claims = if self.devices[index].spies {
+            self.claims()
+        } else {
+            Vec::new()
+        };
         let device = &mut self.devices[index];
-        let hello = device.hello(run, everybody);
+        let mut hello = device.hello(run, everybody);
+        if device.spies {
+            (hello.generation, hello.cursors) = (GENERATION, claims);
+        }
         device.moved(id);
         self.at(at, Event::Hello(id, Box::new(hello)));
+    }
+
+    /// Every room at its head, as who had read all of it would name it.
+    fn claims(&self) -> Vec<(RoomId, Seq, Seq)> {
+        let rooms = (1..=self.next_room).filter_map(RoomId::new);
+        let head = |room| Some((room, self.node.as_ref()?.head(room)?.seq));
+        let heads = rooms.filter_map(head);
+        heads.map(|(room, head)| (room, head, head)).collect()
     }
 
     /// A Hello arrives. Where no node takes it, the client hears of it.

@@ -37,6 +37,8 @@ pub(crate) enum Act {
     Stall(usize, u64),
     /// The person puts the device away, and takes it up again.
     Bye(usize),
+    /// A stranger opens a stream, and claims to follow every room.
+    Pry,
     Back(usize),
     /// A unary call that was lost is repeated.
     Repeat(u64),
@@ -68,7 +70,7 @@ pub(super) fn limits(chance: &mut Chance) -> Limits {
     limits
 }
 
-/// Two to four people with one to three devices each.
+/// Two to four people with one to three devices each, and a stranger, who comes last.
 pub(super) fn devices(chance: &mut Chance) -> Vec<Device> {
     let mut devices = Vec::new();
     for user in 1..=chance.between(2, 4) {
@@ -79,6 +81,11 @@ pub(super) fn devices(chance: &mut Chance) -> Vec<Device> {
             devices.push(Device::new(index, user, id));
         }
     }
+    let stranger = UserId::new(99).expect("positive");
+    let id = DeviceId::new(999).expect("positive");
+    let mut spy = Device::new(devices.len(), stranger, id);
+    spy.spies = true;
+    devices.push(spy);
     devices
 }
 
@@ -90,7 +97,7 @@ impl World {
         }
         let rooms = self.chance.between(1, 3);
         for _ in 0..rooms {
-            let device = self.chance.place(self.devices.len());
+            let device = self.any_device();
             self.within(500, Event::Act(Act::Create(device)));
         }
         for _ in 0..self.chance.between(40, 120) {
@@ -112,9 +119,14 @@ impl World {
         }
     }
 
+    /// A device of somebody who takes part.
+    fn any_device(&mut self) -> usize {
+        self.chance.place(self.devices.len() - 1)
+    }
+
     fn any_act(&mut self) -> Act {
-        let device = self.chance.place(self.devices.len());
-        match self.chance.between(1, 30) {
+        let device = self.any_device();
+        match self.chance.between(1, 32) {
             1..=9 => Act::Write(device, 1),
             10..=11 => Act::Write(device, self.chance.pick(&[3, 12])),
             12 => Act::CallMessage(device),
@@ -128,12 +140,14 @@ impl World {
             24..=25 => Act::Cut(device),
             26 => Act::Move(device),
             27..=28 => Act::Stall(device, self.chance.between(100, 6_000)),
-            _ => Act::Bye(device),
+            29..=30 => Act::Bye(device),
+            _ => Act::Pry,
         }
     }
 
     pub(super) fn act(&mut self, act: Act) {
         match act {
+            Act::Pry => self.dial(self.devices.len() - 1),
             Act::Create(device) => self.create(device),
             Act::Write(device, times) => {
                 if let Some(room) = self.some_room(device) {
@@ -219,7 +233,7 @@ impl World {
     }
 
     fn some_user(&mut self) -> UserId {
-        let device = self.chance.place(self.devices.len());
+        let device = self.any_device();
         self.devices[device].user
     }
 

@@ -292,9 +292,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             let refusal = Refusal::new(Reason::SlowReader, why).with_retry_after(millis(1_000));
             return self.close(session, refusal, true);
         }
-        if matches!(open.state, State::Rereading) {
-            self.reread(session);
-        }
         self.pump(session);
     }
 

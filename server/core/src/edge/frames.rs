@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{
-    Ask, Call, Edge, FrameIn, Output, Refused,
+    Ask, Call, Edge, FrameIn, Output,
     session::{Again, Asked, Kind, Said, Session, State},
 };
 use crate::{
     command::{Answer, Append, Command, Submit, What},
     frame::{Frame, Outlet, Wire},
     ids::{DeviceId, MessageId, RoomId, SessionId, UserId},
-    limits::{REFUSALS_MILLIS, REFUSED_MILLIS, REFUSED_ROOMS, millis},
+    limits::{REFUSALS_MILLIS, millis},
     rate::Rate,
     refusal::{Effect, Reason, Refusal},
     time::Now,
@@ -25,6 +25,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
+        if open.leaving {
+            return;
+        }
         open.heard = now.instant;
         if let State::Opening { frames, .. } = &mut open.state {
             if (frames.len() as u64) < self.limits.session_unanswered_max {
@@ -40,8 +43,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         if let Err(refusal) = self.admit(session, &said, now) {
             if let Said::Submit(submit) = &said
                 && let Kind::Send(room, id) = kind_of(submit)
+                && refusal.reason.may_retry()
+                && let Some(open) = self.sessions.get_mut(&session)
             {
-                self.note_refused(session, room, id, refusal.reason, now);
+                open.refused.turned_away(room, id, now.instant);
             }
             return self.refuse(session, frame.request, refusal, now);
         }
@@ -89,7 +94,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let user = open.caller.user;
         match said {
             Said::Heartbeat => {}
-            Said::Bye => self.end(session, Some(0)),
+            Said::Bye => {
+                open.leaving = true;
+                self.close_answered(session);
+            }
             Said::Renewed(expires) => {
                 open.caller.expires = expires;
                 self.done(session, request);
@@ -126,7 +134,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 },
             ) => {
                 if let Kind::Send(room, id) = kind_of(submit)
-                    && open.keeps_back(room, id, now.instant)
+                    && open.refused.keeps_back(room, id, now.instant)
                 {
                     return Err(earlier_send_refused());
                 }
@@ -185,8 +193,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             return;
         };
         let kind = kind_of(&submit);
-        if let Kind::Send(room, _) = kind {
-            open.refused.remove(&room);
+        if let Kind::Send(room, id) = kind {
+            open.refused.came(room, id);
         }
         let no = open.next_call;
         open.next_call += 1;
@@ -209,6 +217,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let Some(open) = self.sessions.get_mut(&call.session) else {
             return;
         };
+        if open.marking.remove(&call.no) {
+            return self.pump(call.session);
+        }
         let Some(asked) = open.calls.remove(&call.no) else {
             return;
         };
@@ -223,30 +234,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.close_answered(call.session);
     }
 
-    /// Remembers a send that was refused and may be tried again: those after it are refused too until
-    /// it comes again. The first one counts, as the client sends the oldest first.
-    fn note_refused(
-        &mut self,
-        session: SessionId,
-        room: RoomId,
-        id: MessageId,
-        reason: Reason,
-        now: Now,
-    ) {
-        let Some(open) = self.sessions.get_mut(&session) else {
-            return;
-        };
-        if !reason.may_retry() || open.keeps_back(room, id, now.instant) {
-            return;
-        }
-        if open.refused.len() >= REFUSED_ROOMS {
-            open.refused
-                .retain(|_, refused| now.instant < refused.until);
-        }
-        let until = now.instant + millis(REFUSED_MILLIS);
-        open.refused.insert(room, Refused { id, until });
-    }
-
     /// Passes the next send of a room on, or refuses those that wait where this one was refused and
     /// may be tried again.
     fn next_send(
@@ -257,9 +244,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         refused: Option<Reason>,
         now: Now,
     ) {
-        if let Some(reason) = refused {
-            self.note_refused(session, room, id, reason, now);
-        }
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -270,6 +254,15 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let mut kept_back = VecDeque::new();
         if refused.is_some_and(Reason::may_retry) {
             kept_back = std::mem::take(waiting);
+            let waited = kept_back
+                .iter()
+                .filter_map(|(_, submit)| match kind_of(submit) {
+                    Kind::Send(_, id) => Some(id),
+                    Kind::MarkRead | Kind::MarkDelivered | Kind::Other => None,
+                });
+            open.refused.came_back(room, id, waited, now.instant);
+        } else {
+            open.refused.done(room, id);
         }
         match waiting.front() {
             Some((no, submit)) => {

@@ -1,6 +1,10 @@
 //! Opening a session: who it is, what it missed, and from when on it is live.
 
-use std::{cmp::Reverse, collections::HashMap, mem};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    mem,
+};
 
 use super::{
     Account, Call, Caller, Edge, Output,
@@ -10,7 +14,7 @@ use crate::{
     command::{Command, Held, Submit},
     frame::{Frame, Outlet, Welcome, Wire},
     ids::{RoomId, Seq, SessionId},
-    limits::{ACCOUNT_ROWS_MAX, millis},
+    limits::millis,
     link::{AccountRoom, Attach},
     refusal::{Reason, Refusal},
     time::Now,
@@ -67,6 +71,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             let refusal = refusal.with_retry_after(millis(1_000));
             return self.close(session, refusal, true);
         };
+        let more = account.more;
         match mem::replace(&mut open.state, State::Open) {
             State::Opening { hello, frames } => {
                 self.opened(session, *hello, *account, now);
@@ -74,21 +79,19 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                     self.frame(session, frame, now);
                 }
             }
-            State::Open | State::Rereading => {
+            State::Open | State::Behind | State::Rereading => {
                 self.account_changed(session, account.revision, &account.rows);
             }
         }
-        // Who reads too slowly to be told is read for again when there is room.
-        let behind = |open: &Session<O>| {
-            matches!(open.state, State::Open) && open.revision_known > open.revision
-        };
-        if self.sessions.get(&session).is_some_and(behind) {
-            self.reread(session);
+        if let Some(open) = self.sessions.get_mut(&session)
+            && (more || open.revision_known > open.revision)
+        {
+            open.state = State::Behind;
         }
         self.pump(session);
     }
 
-    /// Has the account read again: a change was told out of turn, or missed.
+    /// Has the account read on: there is more of it, or a change was told out of turn, or missed.
     pub(super) fn reread(&mut self, session: SessionId) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
@@ -103,7 +106,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         });
     }
 
-    fn opened(&mut self, session: SessionId, hello: Hello, account: Account, now: Now) {
+    fn opened(&mut self, session: SessionId, mut hello: Hello, account: Account, now: Now) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -120,7 +123,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         self.control(session, &Frame::Welcome(welcome));
         self.account_changed_rows(session, account.revision, &account.rows);
-        self.assert_marks(session, &hello);
+        self.plan_marks(session, &mut hello, &account);
         self.plan(session, &hello, account);
         if !hello.watch.is_empty() {
             if let Some(open) = self.sessions.get_mut(&session) {
@@ -131,21 +134,34 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    /// Says the marks again that the client set, in case an answer was lost. Nobody waits for these
-    /// answers: they are not counted, and a room that was left meanwhile is no fault.
-    fn assert_marks(&mut self, session: SessionId, hello: &Hello) {
+    /// Plans to say the marks again that the client set, in case an answer was lost. A room that was
+    /// left meanwhile is no fault.
+    fn plan_marks(&mut self, session: SessionId, hello: &mut Hello, account: &Account) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
-        let (user, device) = (open.caller.user, open.caller.device);
-        for (room, marks) in &hello.marks {
+        let member: BTreeSet<_> = account.rooms.iter().map(|(room, _)| *room).collect();
+        hello.marks.retain(|(room, _)| member.contains(room));
+        open.to_mark = mem::take(&mut hello.marks).into();
+    }
+
+    /// Says some of these marks. Nobody waits for their answers, so they are no commands of the
+    /// session's.
+    fn pump_marks(&mut self, session: SessionId) {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        while (open.marking.len() as u64) < self.limits.session_attaching_max
+            && let Some((room, marks)) = open.to_mark.pop_front()
+        {
             let no = open.next_call;
             open.next_call += 1;
+            open.marking.insert(no);
             let submit = Submit {
-                room: *room,
-                actor: user,
-                device: Some(device),
-                command: Command::Mark(*marks),
+                room,
+                actor: open.caller.user,
+                device: Some(open.caller.device),
+                command: Command::Mark(marks),
                 unless_retry: None,
                 held: Held::default(),
             };
@@ -187,14 +203,27 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    /// Attaches rooms that wait for it, as far as the outlet has room and the owners keep up.
+    /// Goes on with what waits for the session, as far as the outlet has room and the owners keep up:
+    /// the account's rows, the marks, the rooms.
     pub(super) fn pump(&mut self, session: SessionId) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
-        if !matches!(open.state, State::Open) {
-            return;
+        match open.state {
+            State::Open => {}
+            State::Behind if open.outlet.has_room() => return self.reread(session),
+            State::Opening { .. } | State::Behind | State::Rereading => return,
         }
+        if !open.to_mark.is_empty() {
+            self.pump_marks(session);
+        }
+        self.pump_rooms(session);
+    }
+
+    fn pump_rooms(&mut self, session: SessionId) {
+        let Some(open) = self.sessions.get_mut(&session) else {
+            return;
+        };
         // Asked at every tick of every session, so what is nearly always so comes first.
         while !open.to_attach.is_empty()
             && (open.asked.len() as u64) < self.limits.session_attaching_max
@@ -219,8 +248,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 read: follow.read,
             }));
         }
-        let done = open.asked.is_empty() && open.to_attach.is_empty() && !open.caught_up;
-        if done
+        let marked = open.to_mark.is_empty() && open.marking.is_empty();
+        let attached = open.asked.is_empty() && open.to_attach.is_empty();
+        if attached
+            && marked
+            && !open.caught_up
             && self.event(session, &Frame::CaughtUp)
             && let Some(open) = self.sessions.get_mut(&session)
         {
@@ -273,33 +305,15 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             open.revision = revision;
             return true;
         }
-        let told = self.tell_rows(session, revision, rows);
+        let rows = rows.to_vec();
+        let told = self.event(session, &Frame::Account { revision, rows });
         if let Some(open) = self.sessions.get_mut(&session) {
             if told {
                 open.revision = revision;
             } else {
-                open.state = State::Rereading;
+                open.state = State::Behind;
             }
         }
         told
-    }
-
-    /// Tells rows, in frames of a bounded size. Only the last of these says the new revision, so that
-    /// a session that ends between two of them is told all of them again.
-    fn tell_rows(&mut self, session: SessionId, revision: u64, rows: &[AccountRoom]) -> bool {
-        let open = self.sessions.get(&session);
-        let before = open.map(|open| open.revision).unwrap_or_default();
-        let mut parts = rows.chunks(ACCOUNT_ROWS_MAX).peekable();
-        while let Some(part) = parts.next() {
-            let last = parts.peek().is_none();
-            let frame = Frame::Account {
-                revision: if last { revision } else { before },
-                rows: part.to_vec(),
-            };
-            if !self.event(session, &frame) {
-                return false;
-            }
-        }
-        true
     }
 }

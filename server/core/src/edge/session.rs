@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Caller, Refused};
+use super::{Caller, refused::Refused};
 use crate::{
     command::Submit,
     ids::{MessageId, RoomId, Seq, SessionId, UserId},
@@ -99,13 +99,16 @@ pub(super) struct Session<O> {
     pub(super) asked: VecDeque<RoomId>,
     /// Answers that came before their turn, with how many messages about the room had passed then.
     pub(super) answers: BTreeMap<RoomId, (Synced, u64)>,
+    /// Marks to say again, and those of them whose answers are awaited.
+    pub(super) to_mark: VecDeque<(RoomId, Marks)>,
+    pub(super) marking: BTreeSet<u64>,
     pub(super) caught_up: bool,
     pub(super) catch_ups: Vec<Instant>,
     pub(super) calls: BTreeMap<u64, Asked>,
     pub(super) next_call: u64,
     /// Sends by room; the first of each is with the owner.
     pub(super) sends: HashMap<RoomId, VecDeque<(u64, Submit)>>,
-    pub(super) refused: HashMap<RoomId, Refused>,
+    pub(super) refused: Refused,
     pub(super) refusals: VecDeque<Instant>,
     pub(super) control_rate: Bucket,
     pub(super) presences: BTreeMap<UserId, Presence>,
@@ -117,6 +120,8 @@ pub(super) struct Session<O> {
     pub(super) heard: Instant,
     pub(super) beat: Instant,
     pub(super) linger_millis: Option<u64>,
+    /// The client has said Bye: it ends when all that it asked for before is answered.
+    pub(super) leaving: bool,
 }
 
 /// How far a session has come.
@@ -128,7 +133,9 @@ pub(super) enum State {
         frames: Vec<FrameIn>,
     },
     Open,
-    /// The account is to be read again, since changes were missed.
+    /// There is more of the account to be told, once the outlet has room.
+    Behind,
+    /// The account is being read on.
     Rereading,
 }
 
@@ -190,12 +197,14 @@ impl<O> Session<O> {
             to_attach: VecDeque::new(),
             asked: VecDeque::new(),
             answers: BTreeMap::new(),
+            to_mark: VecDeque::new(),
+            marking: BTreeSet::new(),
             caught_up: false,
             catch_ups: Vec::new(),
             calls: BTreeMap::new(),
             next_call: 1,
             sends: HashMap::new(),
-            refused: HashMap::new(),
+            refused: Refused::default(),
             refusals: VecDeque::new(),
             control_rate: Bucket::default(),
             presences: BTreeMap::new(),
@@ -206,6 +215,7 @@ impl<O> Session<O> {
             heard: now,
             beat: now,
             linger_millis: hello.linger_millis,
+            leaving: false,
             state: State::Opening {
                 hello: Box::new(hello),
                 frames: Vec::new(),
@@ -237,12 +247,6 @@ impl<O> Session<O> {
             Again::No | Again::At(_) => {}
         }
         false
-    }
-
-    /// Whether a send must wait for an earlier one, which was refused, to come again.
-    pub(super) fn keeps_back(&self, room: RoomId, id: MessageId, now: Instant) -> bool {
-        let refused = self.refused.get(&room);
-        refused.is_some_and(|refused| refused.id != id && now < refused.until)
     }
 
     /// Plans to attach a room from a cursor on.

@@ -4,9 +4,13 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use super::*;
 use crate::{
+    command::{Append, Command, Held, What},
     entry::{Body, Entry, RoomKind, Shared},
     frame::Wire,
+    ids::MessageId,
     link::{AccountRoom, Synced},
+    rows::Marks,
+    time::Instant,
     users::{Presence, PresenceState},
 };
 
@@ -217,4 +221,114 @@ fn who_joins_again_while_an_answer_waits_for_its_turn_is_brought_up_to_date() {
         edge.handle(synced(rooms[0], Synced::Live), at(3));
         assert!(asks_for(&mut edge, rooms[1]), "it may be out of date");
     }
+}
+
+#[test]
+fn marks_are_said_again_a_few_at_a_time_and_for_the_accounts_rooms_only() {
+    let limits = Limits::default();
+    let at_once = limits.session_attaching_max as usize;
+    let mut edge = Edge::new(EdgeId(0), 1, limits, Uncoded);
+    let told = Told::default();
+    let room = |number: usize| RoomId::new(number as i64).expect("an id");
+    let marks = |number| (room(number), Marks::default());
+    let hello = Hello {
+        generation: 1,
+        marks: (1..=100).map(marks).collect(),
+        ..Hello::default()
+    };
+    let open = Input::Open {
+        session: SESSION,
+        caller: Caller {
+            user: UserId::new(7).expect("an id"),
+            device: DeviceId::new(1).expect("an id"),
+            expires: Timestamp(u64::MAX),
+        },
+        hello: Box::new(hello),
+        outlet: told.clone(),
+    };
+    edge.handle(open, at(0));
+    let account = Account {
+        rooms: (1..=60).map(|number| (room(number), None)).collect(),
+        ..Account::default()
+    };
+    edge.handle(Input::Account(SESSION, Some(Box::new(account))), at(0));
+    let (mut waiting, mut said) = (VecDeque::new(), Vec::new());
+    loop {
+        while let Some(output) = edge.poll() {
+            match output {
+                Output::Submit(call, submit) => {
+                    said.push(submit.room);
+                    waiting.push_back(call);
+                }
+                Output::Attach(attach) => {
+                    edge.handle(synced(attach.room, Synced::Live), at(1));
+                }
+                _ => {}
+            }
+        }
+        assert!(waiting.len() <= at_once, "{} at once", waiting.len());
+        let caught_up = told.0.borrow().contains(&Frame::CaughtUp);
+        assert_eq!(caught_up, waiting.is_empty(), "after all marks");
+        let Some(call) = waiting.pop_front() else {
+            break;
+        };
+        let marks = Answer::Marks(Marks::default());
+        edge.handle(Input::Answered(call, Ok(marks)), at(2));
+    }
+    assert_eq!(said, (1..=60).map(room).collect::<Vec<_>>());
+}
+
+#[test]
+fn bye_ends_a_session_once_what_was_asked_before_is_answered() {
+    let rooms = [1, 2].map(|id| RoomId::new(id).expect("an id"));
+    let (mut edge, user, told) = opened_with_a_strange_room(rooms);
+    let send = |id| {
+        let submit = Submit {
+            room: rooms[0],
+            actor: user,
+            device: None,
+            command: Command::Append(Append {
+                id: MessageId([id; 16]),
+                after: None,
+                what: What::Message {
+                    wire: Default::default(),
+                    whole: None,
+                    reply_to: None,
+                },
+            }),
+            unless_retry: None,
+            held: Held::default(),
+        };
+        let (request, said) = (u64::from(id), Ok(Said::Submit(submit)));
+        Input::Frame(SESSION, FrameIn { request, said })
+    };
+    let bye = FrameIn {
+        request: 0,
+        said: Ok(Said::Bye),
+    };
+    edge.handle(send(1), at(1));
+    edge.handle(send(2), at(1));
+    edge.handle(Input::Frame(SESSION, bye), at(1));
+    edge.handle(send(3), at(1));
+    let mut answered = Vec::new();
+    while let Some(output) = edge.poll() {
+        match output {
+            Output::Submit(call, submit) => {
+                assert_eq!(edge.sessions(), 1, "it is still to be answered");
+                answered.push(submit);
+                let answer = Answer::Appended {
+                    seq: Seq::ZERO.next(),
+                    time: Timestamp(2),
+                    joined: Vec::new(),
+                };
+                edge.handle(Input::Answered(call, Ok(answer)), at(2));
+            }
+            Output::Down(_, _, linger) => assert_eq!(linger, 0, "it went in order"),
+            _ => {}
+        }
+    }
+    assert_eq!(answered.len(), 2, "what came after Bye is not looked at");
+    let is_answer = |frame: &&Frame| matches!(frame, Frame::Sent { .. });
+    assert_eq!(told.0.borrow().iter().filter(is_answer).count(), 2);
+    assert_eq!(edge.sessions(), 0);
 }
