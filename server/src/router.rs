@@ -191,7 +191,7 @@ impl Router {
     pub async fn query(&self, room: RoomId, user: UserId, query: Query) -> Result<View, Refusal> {
         let owner = self.owner_of(Partition::of_room(room));
         if self.is_overloaded(owner) {
-            return Err(overloaded().with_effect(Effect::None));
+            return Err(overloaded());
         }
         let (reply, view) = oneshot::channel();
         self.to_room(
@@ -199,7 +199,7 @@ impl Router {
             RoomInput::Query(Origin::Read(reply), room, user, query),
         );
         view.await
-            .unwrap_or_else(|_| Err(stopped().with_effect(Effect::None)))
+            .unwrap_or_else(|_| Err(stopped().with_effect(Effect::AttemptNone)))
     }
 
     /// The heads of rooms.
@@ -244,7 +244,7 @@ impl Router {
         let (reply, done) = oneshot::channel();
         self.to_session(session, ToWorker::Signal(session, device, said, reply));
         done.await
-            .unwrap_or_else(|_| Err(stopped().with_effect(Effect::None)))
+            .unwrap_or_else(|_| Err(stopped().with_effect(Effect::AttemptNone)))
     }
 
     pub(crate) fn open(
@@ -350,7 +350,6 @@ fn overloaded() -> Refusal {
         Reason::Overloaded,
         "the node has more work than it can take; try again later",
     )
-    .with_effect(Effect::AttemptNone)
     .with_retry_after(std::time::Duration::from_secs(1))
 }
 

@@ -73,7 +73,9 @@ impl Error {
     pub fn effect(&self) -> v1::Effect {
         match self {
             Self::Refused(refusal) => refusal.effect,
-            Self::Unreachable(_) | Self::Address { .. } | Self::NotLoggedIn => v1::Effect::None,
+            Self::Unreachable(_) | Self::Address { .. } | Self::NotLoggedIn => {
+                v1::Effect::AttemptNone
+            }
             _ => v1::Effect::Unknown,
         }
     }
@@ -283,7 +285,7 @@ mod tests {
         let error = Error::from(status);
         assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
         assert!(error.is_transport());
-        assert_eq!(error.effect(), v1::Effect::None);
+        assert_eq!(error.effect(), v1::Effect::AttemptNone);
         let lost = Error::from(Status::unavailable("connection reset"));
         assert_eq!(lost.effect(), v1::Effect::Unknown);
     }

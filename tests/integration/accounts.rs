@@ -36,7 +36,7 @@ async fn unknown_people_and_wrong_passwords_are_not_told_apart() {
             .expect_err("refused");
         let (wrong_error, unknown_error) =
             (refusal::of_status(&wrong), refusal::of_status(&unknown));
-        refusal::expect(&wrong_error, Reason::WrongCredentials, Effect::None);
+        refusal::expect(&wrong_error, Reason::WrongCredentials, Effect::AttemptNone);
         assert_eq!(wrong_error, unknown_error);
         assert_eq!(
             (wrong.code(), wrong.message()),
@@ -62,7 +62,7 @@ async fn sign_up_refuses_what_makes_no_account() {
         refusal::expect(
             &refused("ANN", PASSWORD).await,
             Reason::HandleTaken,
-            Effect::None,
+            Effect::AttemptNone,
         );
         for handle in ["", "ab", "ann-marie", "änn", &"a".repeat(33)] {
             refusal::expect_field(&refused(handle, PASSWORD).await, "handle");
@@ -70,7 +70,7 @@ async fn sign_up_refuses_what_makes_no_account() {
         refusal::expect_field(&refused("dora", "short").await, "password");
         refusal::expect_field(&refused("dora", &"x".repeat(129)).await, "password");
         let weak = refused("dora", "password123").await;
-        refusal::expect(&weak, Reason::PasswordTooWeak, Effect::None);
+        refusal::expect(&weak, Reason::PasswordTooWeak, Effect::AttemptNone);
         api.try_sign_up("dora", PASSWORD)
             .await
             .expect("no refusal left anything behind");
@@ -93,7 +93,7 @@ async fn a_refresh_token_serves_until_its_successor_is_used() {
         refusal::expect(
             &refusal::of_status(&reused),
             Reason::RefreshTokenInvalid,
-            Effect::None,
+            Effect::AttemptNone,
         );
         let family = third.renewed().await.expect_err("revoked");
         assert_eq!(

@@ -15,6 +15,7 @@ mod membership;
 mod network;
 mod outsiders;
 mod presence;
+mod rates;
 mod recovery;
 mod refusals;
 mod resume;

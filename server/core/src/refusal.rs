@@ -102,12 +102,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of something that took no effect.
+    /// A refusal of something that this attempt did not do. Whether an earlier one did, only who looks
+    /// it up can say.
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
             message: message.into(),
-            effect: Effect::None,
+            effect: Effect::AttemptNone,
             retry_after: None,
             violations: Vec::new(),
         }

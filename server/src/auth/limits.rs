@@ -51,10 +51,15 @@ magpie_core::limits! {
         refresh_burst: u64 = 2_000, "renewals";
         /// Renewals of tokens a minute from one address after that.
         refreshes_per_minute: u64 = 600, "renewals/min";
-        /// Look-ups of people by handle, of one account, at once.
+        /// Look-ups of people by handle, of one account, at once. An invitation counts for each handle
+        /// that nobody has.
         find_user_burst: u64 = 100, "look-ups";
         /// Look-ups of people by handle, of one account, a minute after that.
         find_users_per_minute: u64 = 60, "look-ups/min";
+        /// Changes of an account's profile at once.
+        profile_change_burst: u64 = 20, "changes";
+        /// Changes of an account's profile a minute after that.
+        profile_changes_per_minute: u64 = 10, "changes/min";
         /// Addresses, handles and accounts whose rates are remembered, for each of these limits.
         rate_keys_max: u64 = 100_000, "keys";
     }

@@ -45,6 +45,7 @@ pub(super) struct Rates {
     /// By handle, of accounts that need not exist.
     password_tries: Mutex<Limiter<String>>,
     find_users: Mutex<Limiter<UserId>>,
+    profile_changes: Mutex<Limiter<UserId>>,
 }
 
 impl Rates {
@@ -75,6 +76,13 @@ impl Rates {
                 rate(limits.find_user_burst, limits.find_users_per_minute),
                 keys_max,
             )),
+            profile_changes: Mutex::new(Limiter::new(
+                rate(
+                    limits.profile_change_burst,
+                    limits.profile_changes_per_minute,
+                ),
+                keys_max,
+            )),
         }
     }
 
@@ -94,15 +102,28 @@ impl Rates {
         take(&self.password_tries, &handle.to_owned(), now)
     }
 
-    pub(super) fn find_user(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
-        take(&self.find_users, &user, now)
+    pub(super) fn find_users(&self, user: UserId, count: u64, now: Instant) -> Result<(), Refusal> {
+        take_many(&self.find_users, &user, count, now)
+    }
+
+    pub(super) fn profile_change(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
+        take(&self.profile_changes, &user, now)
     }
 }
 
 fn take<K: Ord + Clone>(limiter: &Mutex<Limiter<K>>, key: &K, now: Instant) -> Result<(), Refusal> {
+    take_many(limiter, key, 1, now)
+}
+
+fn take_many<K: Ord + Clone>(
+    limiter: &Mutex<Limiter<K>>,
+    key: &K,
+    count: u64,
+    now: Instant,
+) -> Result<(), Refusal> {
     // A limiter is whole after each call, so a panic elsewhere does not spoil it.
     let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-    limiter.take(key, now).map_err(|wait| {
+    limiter.take_many(key, count, now).map_err(|wait| {
         Refusal::new(
             Reason::RateLimited,
             "too many tries: wait as long as retry_after says",

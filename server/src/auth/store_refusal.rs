@@ -9,13 +9,11 @@ use super::limits::OVERLOADED_RETRY_AFTER;
 pub fn store_refusal(error: Error) -> Refusal {
     match error {
         Error::Busy => Refusal::new(Reason::Overloaded, "the node is busy: try again soon")
-            .with_effect(Effect::AttemptNone)
             .with_retry_after(OVERLOADED_RETRY_AFTER),
         Error::Full => Refusal::new(
             Reason::StorageFull,
             "the node's disk has too little free space: try again later",
-        )
-        .with_effect(Effect::AttemptNone),
+        ),
         Error::Failed(_) | Error::Damaged(_) => {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "the account store failed");

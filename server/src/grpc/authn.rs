@@ -8,7 +8,6 @@ use std::{
 
 use futures_util::future::Either;
 use http::{Request, Response};
-use magpie_core::refusal::Effect;
 use tower::{Layer, Service};
 
 use super::status;
@@ -84,8 +83,6 @@ where
                     request.extensions_mut().insert(caller);
                 }
                 Err(refusal) => {
-                    // Nobody looked whether an earlier attempt took effect.
-                    let refusal = refusal.with_effect(Effect::AttemptNone);
                     let response = status::to_status(&refusal).into_http();
                     return Either::Right(ready(Ok(response)));
                 }

@@ -111,9 +111,7 @@ impl Calls {
             Err(_full) => {
                 let text = "the node works on as many calls as it may; come again";
                 let refusal = Refusal::new(Reason::Overloaded, text);
-                Err(refusal
-                    .with_effect(Effect::AttemptNone)
-                    .with_retry_after(BUSY_RETRY_AFTER))
+                Err(refusal.with_retry_after(BUSY_RETRY_AFTER))
             }
         }
     }
@@ -231,7 +229,7 @@ fn understood(kind: Kind, response: Response) -> Response {
         return response;
     }
     let why = "the request cannot be read: it holds one message, whole and not compressed";
-    let refusal = Refusal::new(Reason::Undecodable, why).with_effect(Effect::AttemptNone);
+    let refusal = Refusal::new(Reason::Undecodable, why);
     status::to_status(&refusal).into_http()
 }
 

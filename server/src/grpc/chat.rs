@@ -195,7 +195,7 @@ fn begin(
         return Err(refused(refusal));
     }
     services
-        .opens(caller.user, hello.marks.len())
+        .counted_open(caller.user, hello.marks.len())
         .map_err(refused)?;
     let router = services.router.clone();
     let session = router.new_session(caller.user);

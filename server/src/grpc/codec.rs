@@ -11,7 +11,7 @@ use tonic::{
 };
 
 use magpie::v1;
-use magpie_core::refusal::{Effect, Reason, Refusal};
+use magpie_core::refusal::{Reason, Refusal};
 
 use super::status;
 use crate::limits::{CODEC_BUFFER_BYTES, CODEC_YIELD_BYTES};
@@ -102,7 +102,7 @@ pub(super) fn decode<U: Message + Default>(bytes: impl Buf) -> Result<U, Status>
     U::decode(bytes).map_err(|error| {
         let text = format!("the bytes are not a message of the expected type: {error}");
         let refusal = Refusal::new(Reason::Undecodable, text);
-        status::to_status(&refusal.with_effect(Effect::AttemptNone))
+        status::to_status(&refusal)
     })
 }
 

@@ -10,7 +10,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use magpie_core::refusal::{Effect, Reason, Refusal};
+use magpie_core::refusal::{Reason, Refusal};
 use tonic::Status;
 
 use super::status;
@@ -180,14 +180,14 @@ impl Drop for Intake {
 
 pub(super) fn too_large(bytes: usize, max: usize) -> Status {
     let text = format!("the message has {bytes} bytes, and at most {max} are accepted");
-    status::to_status(&Refusal::new(Reason::TooLarge, text).with_effect(Effect::AttemptNone))
+    status::to_status(&Refusal::new(Reason::TooLarge, text))
 }
 
 fn too_much() -> Status {
     let text = "the unfinished requests of this connection hold as many bytes as they may; wait \
                 for answers";
     let refusal = Refusal::new(Reason::TooManyUnanswered, text).with_retry_after(BUSY_RETRY_AFTER);
-    status::to_status(&refusal.with_effect(Effect::AttemptNone))
+    status::to_status(&refusal)
 }
 
 #[cfg(test)]

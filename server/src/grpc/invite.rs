@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{
     requests,
-    services::{Services, misunderstood, refused, unfitting},
+    services::{Services, refused, unfitting},
 };
 use crate::{
     auth::{Caller, store_refusal},
@@ -29,9 +29,19 @@ pub(super) async fn invite(
     let count = invite.handles.len();
     if count == 0 || count > CALL_HANDLES_MAX {
         let range = format!("holds {count} handles; 1 to {CALL_HANDLES_MAX} are accepted");
-        return Err(misunderstood(Refusal::field("handles", range)));
+        return Err(refused(Refusal::field("handles", range)));
     }
+    services
+        .people
+        .count_look_ups(caller.user, 1)
+        .map_err(refused)?;
     let people = find(services, &invite.handles).await?;
+    // Whoever is found is told of the invitation; what must not come cheap is to try names out.
+    let unknown = invite.handles.len().saturating_sub(people.len()) as u64;
+    services
+        .people
+        .count_look_ups(caller.user, unknown)
+        .map_err(refused)?;
     let barred = people.iter().filter(|person| !person.has_room);
     let what = What::Invite {
         users: people.iter().map(|person| person.user).collect(),
@@ -39,7 +49,7 @@ pub(super) async fn invite(
     };
     let id = &invite.client_message_id;
     let submit = requests::append(caller, invite.room_id, id, invite.after_seq, what);
-    let (seq, joined) = match services.command(submit.map_err(misunderstood)?).await? {
+    let (seq, joined) = match services.command(submit.map_err(refused)?).await? {
         Answer::Appended { seq, joined, .. } => (seq.get(), joined),
         Answer::Unchanged => (0, Vec::new()),
         Answer::Marks(_) | Answer::Typing => return Err(unfitting()),

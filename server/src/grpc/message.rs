@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     api, convert, requests,
-    services::{Services, caller, misunderstood, refused, unfitting},
+    services::{Services, caller, refused, unfitting},
 };
 
 #[tonic::async_trait]
@@ -23,7 +23,7 @@ impl api::MessageService for Services {
         request: Request<v1::SendMessageRequest>,
     ) -> Result<Response<v1::SendMessageResponse>, Status> {
         let caller = caller(&request)?;
-        let submit = requests::send(caller, request.get_ref()).map_err(misunderstood)?;
+        let submit = requests::send(caller, request.get_ref()).map_err(refused)?;
         match self.command(submit).await? {
             Answer::Appended { seq, time, .. } => Ok(Response::new(v1::SendMessageResponse {
                 seq: seq.get(),

@@ -20,6 +20,7 @@ impl api::PresenceService for Services {
         let Ask::SetStatus { busy, text } = ask else {
             return Err(unfitting());
         };
+        self.counted_sign(caller.user).map_err(refused)?;
         let presence = self
             .presences
             .set_status(caller.user, busy, text)

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     api, convert, invite, requests,
-    services::{Services, caller, misunderstood, refused, unfitting},
+    services::{Services, caller, refused, unfitting},
 };
 use crate::{
     auth::{Caller, store_refusal},
@@ -34,9 +34,9 @@ impl api::RoomService for Services {
     ) -> Result<Response<v1::CreateRoomResponse>, Status> {
         let caller = caller(&request)?;
         let create = request.into_inner();
-        let id = requests::message_id(&create.client_message_id).map_err(misunderstood)?;
-        let title = validate::title("title", &create.title).map_err(misunderstood)?;
-        let room = claim(self, |proposed, now| {
+        let id = requests::message_id(&create.client_message_id).map_err(refused)?;
+        let title = validate::title("title", &create.title).map_err(refused)?;
+        let room = claim(self, caller.user, |proposed, now| {
             self.accounts
                 .create_room(caller.user, id, title.clone(), proposed, now)
         })
@@ -64,7 +64,7 @@ impl api::RoomService for Services {
     ) -> Result<Response<v1::OpenDirectResponse>, Status> {
         let caller = caller(&request)?;
         let peer = peer(self, caller.user, request.into_inner().peer).await?;
-        let room = claim(self, |proposed, now| {
+        let room = claim(self, caller.user, |proposed, now| {
             self.accounts.open_direct(caller.user, peer, proposed, now)
         })
         .await?;
@@ -197,7 +197,7 @@ impl api::RoomService for Services {
 
 /// Has a command done that appends an entry or changes nothing. Answers its seq, or 0.
 async fn change(services: &Services, submit: Result<Submit, Refusal>) -> Result<i64, Status> {
-    match services.command(submit.map_err(misunderstood)?).await? {
+    match services.command(submit.map_err(refused)?).await? {
         Answer::Appended { seq, .. } => Ok(seq.get()),
         Answer::Unchanged => Ok(0),
         Answer::Marks(_) | Answer::Typing => Err(unfitting()),
@@ -259,8 +259,10 @@ async fn listed(
 /// Finds the id of a room that is made once.
 async fn claim(
     services: &Services,
+    caller: UserId,
     claim: impl Fn(RoomId, Timestamp) -> AccountFuture<RoomClaim> + Send,
 ) -> Result<RoomId, Status> {
+    services.counted_claim(caller).map_err(refused)?;
     for _ in 0..ids::PROPOSALS_MAX {
         let now = services.clock.now().wall;
         match claim(ids::room(now), now)
@@ -317,7 +319,6 @@ async fn make(
         unless_retry: None,
         held: Held::default(),
     };
-    let submit = services.counted(submit);
     match services.router.command(submit).await {
         // Another call for the same room was quicker.
         Err(refusal) if refusal.reason == Reason::IdReused => Ok(()),
@@ -366,6 +367,7 @@ async fn peer(
             ("user_id", services.accounts.users(vec![id]).await)
         }
         Some(Peer::Handle(handle)) => {
+            services.people.count_look_ups(user, 1).map_err(refused)?;
             let handle = validate::handle("handle", &handle).map_err(refused)?;
             (
                 "handle",

@@ -8,7 +8,7 @@ use magpie_core::{
     limits::Limits,
     owner::{Query, View},
     rate::{Limiter, Rate},
-    refusal::{Effect, Reason, Refusal},
+    refusal::{Reason, Refusal},
 };
 use magpie_discovery::Standalone;
 use magpie_store::account::AccountStore;
@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 
 use super::status::to_status;
 use crate::{
-    auth::{Authenticator, Caller},
+    auth::{Accounts, Authenticator, Caller},
     clock::Clock,
     drain::Drain,
     limits::{MARKS_AN_OPEN, SENDERS_MAX},
@@ -35,6 +35,8 @@ pub struct Services(Arc<Inner>);
 pub struct Inner {
     pub(super) router: Arc<Router>,
     pub(super) accounts: Arc<dyn AccountStore>,
+    /// The rules for people, over the same store.
+    pub(super) people: Accounts,
     pub(super) presences: Presences,
     pub(super) authenticator: Authenticator,
     pub(super) limits: Limits,
@@ -45,7 +47,7 @@ pub struct Inner {
     pub(super) discovery: Standalone,
     /// How fast each user appends entries, over all rooms.
     writers: Mutex<Limiter<UserId>>,
-    /// How fast each user sets marks and shows typing by unary calls.
+    /// How fast each user sets marks and the status and shows typing by unary calls.
     signs: Mutex<Limiter<UserId>>,
     /// How fast each user begins sessions.
     opens: Mutex<Limiter<UserId>>,
@@ -58,10 +60,10 @@ pub struct Parts {
     pub router: Arc<Router>,
     /// Accounts.
     pub accounts: Arc<dyn AccountStore>,
+    /// The rules for people, over the same store.
+    pub people: Accounts,
     /// Presence.
     pub presences: Presences,
-    /// Tells who calls.
-    pub authenticator: Authenticator,
     /// The core's limits.
     pub limits: Limits,
     /// The time.
@@ -100,8 +102,9 @@ impl Services {
         Self(Arc::new(Inner {
             router: parts.router,
             accounts: parts.accounts,
+            authenticator: parts.people.authenticator(),
+            people: parts.people,
             presences: parts.presences,
-            authenticator: parts.authenticator,
             limits: parts.limits,
             clock: parts.clock,
             drain: parts.drain,
@@ -126,20 +129,29 @@ impl Inner {
         submit
     }
 
+    /// Counts a room that is to be claimed, as the entry that creates it.
+    pub(super) fn counted_claim(&self, user: UserId) -> Result<(), Refusal> {
+        let why = "you create rooms faster than you may; slow down";
+        self.take(&self.writers, user, 1, why)
+    }
+
+    /// Counts what is set or shown by a unary call. On a stream the session counts it.
+    pub(super) fn counted_sign(&self, user: UserId) -> Result<(), Refusal> {
+        let why = "too many marks, statuses and signs of typing; slow down";
+        self.take(&self.signs, user, 1, why)
+    }
+
     /// Has a unary command done.
     pub(super) async fn command(&self, submit: Submit) -> Result<Answer, Status> {
         if let Command::Mark(_) | Command::Typing = &submit.command {
-            // On a stream these are counted by the session.
-            let why = "too many marks and signs of typing; slow down";
-            let taken = self.take(&self.signs, submit.actor, 1, why);
-            taken.map_err(refused)?;
+            self.counted_sign(submit.actor).map_err(refused)?;
         }
         let submit = self.counted(submit);
         self.router.command(submit).await.map_err(refused)
     }
 
     /// Counts a session that begins, and the marks that it says again.
-    pub(super) fn opens(&self, user: UserId, marks: usize) -> Result<(), Refusal> {
+    pub(super) fn counted_open(&self, user: UserId, marks: usize) -> Result<(), Refusal> {
         let tokens = 1 + marks as u64 / MARKS_AN_OPEN;
         let why = "you open streams or call Sync faster than you may; slow down";
         self.take(&self.opens, user, tokens, why)
@@ -154,11 +166,9 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let now = self.clock.now().instant;
         let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        limiter.take_many(&user, tokens, now).map_err(|wait| {
-            Refusal::new(Reason::RateLimited, why)
-                .with_effect(Effect::AttemptNone)
-                .with_retry_after(wait)
-        })
+        limiter
+            .take_many(&user, tokens, now)
+            .map_err(|wait| Refusal::new(Reason::RateLimited, why).with_retry_after(wait))
     }
 
     /// Reads of a room for a caller.
@@ -198,12 +208,6 @@ pub(super) fn budget<T>(request: &Request<T>) -> Result<Arc<Budget>, Status> {
 /// The refusal of a call as its status.
 pub(super) fn refused(refusal: Refusal) -> Status {
     to_status(&refusal)
-}
-
-/// The refusal of a command that was not understood: it is not looked up whether an earlier attempt
-/// was.
-pub(super) fn misunderstood(refusal: Refusal) -> Status {
-    to_status(&refusal.with_effect(Effect::AttemptNone))
 }
 
 /// An answer of another kind than the question: a fault of the node.

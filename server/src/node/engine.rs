@@ -11,7 +11,7 @@ use super::{
     supervise::{Supervised, Tasks},
 };
 use crate::{
-    auth::Authenticator,
+    auth::Accounts,
     drain::Failure,
     edge::{self, ToWorker},
     grpc::{
@@ -38,7 +38,7 @@ impl Engine {
         context: &Context,
         log: &Arc<Embedded>,
         accounts: &Arc<dyn AccountStore>,
-        authenticator: Authenticator,
+        people: Accounts,
     ) -> Result<Self, TakeOverError> {
         let count = available_parallelism()
             .map_or(1, NonZero::get)
@@ -71,7 +71,7 @@ impl Engine {
             router: router.clone(),
             accounts: accounts.clone(),
             presences: presences.clone(),
-            revocations: authenticator.revocations().clone(),
+            revocations: people.authenticator().revocations().clone(),
             limits: limits.clone(),
             clock: context.clock.clone(),
             metrics: context.metrics.clone(),
@@ -91,8 +91,8 @@ impl Engine {
         let services = Services::new(ServiceParts {
             router: router.clone(),
             accounts: accounts.clone(),
+            people,
             presences,
-            authenticator,
             limits,
             clock: context.clock.clone(),
             drain: context.drain.clone(),

@@ -66,9 +66,8 @@ impl Parts {
         let store = Arc::new(SqliteStore::open(directory).await?);
         let limits = context.config.limits.accounts.clone();
         let accounts = Accounts::open(store.clone(), limits, context.clock.clone()).await?;
-        let authenticator = accounts.authenticator();
         let shared: Arc<dyn AccountStore> = store.clone();
-        let engine = Engine::start(context, &log, &shared, authenticator).await?;
+        let engine = Engine::start(context, &log, &shared, accounts.clone()).await?;
         let socket = Socket::open(directory)?;
         let drain = context.drain.clone();
         let served = accounts.clone();

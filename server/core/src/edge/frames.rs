@@ -15,7 +15,7 @@ use crate::{
     ids::{DeviceId, MessageId, RoomId, SessionId, UserId},
     limits::{REFUSALS_MILLIS, millis},
     rate::Rate,
-    refusal::{Effect, Reason, Refusal},
+    refusal::{Reason, Refusal},
     time::Now,
     users::Presence,
 };
@@ -149,22 +149,18 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                     .take(rate, 1, now.instant)
                     .map_err(|wait| {
                         Refusal::new(Reason::RateLimited, "too many frames; slow down")
-                            .with_effect(Effect::AttemptNone)
                             .with_retry_after(wait)
                     })?;
             }
         }
         if closing {
             let refusal = Refusal::new(Reason::Draining, "the node stops; come back in a moment");
-            return Err(refusal
-                .with_effect(Effect::AttemptNone)
-                .with_retry_after(Duration::from_millis(500)));
+            return Err(refusal.with_retry_after(Duration::from_millis(500)));
         }
         let unanswered = open.calls.len() + open.outlet.replies();
         if unanswered as u64 >= self.limits.session_unanswered_max {
             let why = "too many commands are unanswered; wait for answers, and read them";
             return Err(Refusal::new(Reason::TooManyUnanswered, why)
-                .with_effect(Effect::AttemptNone)
                 .with_retry_after(Duration::from_millis(200)));
         }
         Ok(())
@@ -437,7 +433,5 @@ fn frame_of(kind: Kind, answer: Answer) -> Frame {
 
 fn earlier_send_refused() -> Refusal {
     let why = "an earlier message to this room was refused; send that one again first";
-    Refusal::new(Reason::EarlierSendRefused, why)
-        .with_effect(Effect::AttemptNone)
-        .with_retry_after(Duration::from_millis(200))
+    Refusal::new(Reason::EarlierSendRefused, why).with_retry_after(Duration::from_millis(200))
 }

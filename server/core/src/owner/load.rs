@@ -4,7 +4,7 @@ use super::{Input, Output, Owner, State, Waiting, pipeline::Active, window::Purp
 use crate::{
     ids::RoomId,
     limits::millis,
-    refusal::{Effect, Reason, Refusal},
+    refusal::{Reason, Refusal},
     room::{Loaded, Recovered, Room},
     time::Now,
 };
@@ -88,8 +88,8 @@ impl<T> Owner<T> {
         for waiting in waiting {
             match waiting {
                 Waiting::Submit(token, _) => {
-                    let refusal = refusal.clone().with_effect(Effect::AttemptNone);
-                    self.outputs.push_back(Output::Reply(token, Err(refusal)));
+                    self.outputs
+                        .push_back(Output::Reply(token, Err(refusal.clone())));
                 }
                 Waiting::Query(token, ..) => {
                     self.outputs

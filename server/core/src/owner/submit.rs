@@ -61,9 +61,10 @@ impl<T> Owner<T> {
             None if self.heads.contains_key(&room) || creates(&submit) => {
                 self.load(room).push(Waiting::Submit(token, submit));
             }
-            None => self
-                .outputs
-                .push_back(Output::Reply(token, Err(room_not_found()))),
+            None => {
+                let refusal = room_not_found().with_effect(Effect::None);
+                self.outputs.push_back(Output::Reply(token, Err(refusal)));
+            }
         }
     }
 
@@ -148,7 +149,6 @@ impl<T> Owner<T> {
         if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
             active.looking_up = false;
         }
-        let refusal = refusal.with_effect(Effect::AttemptNone);
         self.outputs
             .push_back(Output::Reply(lookup.token, Err(refusal)));
         // Nothing else may come to wake those that waited for it.
@@ -164,14 +164,15 @@ impl<T> Owner<T> {
             Earlier::Other => Err(Refusal::new(
                 Reason::IdReused,
                 "this client_message_id was used for another command; make a new one",
-            )
-            .with_effect(Effect::AttemptNone)),
+            )),
             Earlier::TooOld => Err(Refusal::new(
                 Reason::TooOldToRetry,
                 "too much was written since the first attempt to tell whether it took effect",
-            )
-            .with_effect(Effect::AttemptNone)),
-            Earlier::None => self.append(submit, now),
+            )),
+            Earlier::None => {
+                let result = self.append(submit, now);
+                result.map_err(|refusal| refusal.with_effect(Effect::None))
+            }
         };
         if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
             active.hold(Held::Reply(token, result));
@@ -207,10 +208,10 @@ impl<T> Owner<T> {
             return Ok(Answer::Unchanged);
         };
         if self.full {
-            return Err(storage_full(Effect::None));
+            return Err(storage_full(Effect::AttemptNone));
         }
         if let Some(refusal) = submit.unless_retry {
-            return Err(refusal.with_effect(Effect::None));
+            return Err(*refusal);
         }
         let rate = Rate {
             burst: self.limits.room_send_burst,
@@ -252,7 +253,7 @@ impl<T> Owner<T> {
                 return Err(cursor_ahead(certified));
             }
             if full {
-                Err(storage_full(Effect::None))
+                Err(storage_full(Effect::AttemptNone))
             } else {
                 Ok(())
             }

@@ -8,7 +8,7 @@ use crate::{
     entry::{Body, ChangeKind, Entry, MemberChange, Message, Role, RoomKind},
     ids::{DeviceId, Seq, UserId},
     limits::Limits,
-    refusal::{Effect, Reason, Refusal},
+    refusal::{Reason, Refusal},
     time::Timestamp,
 };
 
@@ -315,6 +315,5 @@ pub fn overloaded() -> Refusal {
         Reason::Overloaded,
         "too many commands wait in this room; try again later",
     )
-    .with_effect(Effect::AttemptNone)
     .with_retry_after(Duration::from_millis(500))
 }

@@ -28,6 +28,8 @@ impl Accounts {
             return self.user(caller.user).await;
         };
         let display_name = validate::display_name("display_name", &display_name)?;
+        let now = self.now().instant;
+        self.inner.rates.profile_change(caller.user, now)?;
         let changed = self
             .store()
             .set_display_name(caller.user, display_name)
@@ -35,11 +37,15 @@ impl Accounts {
         changed.map_err(store_refusal)?.ok_or_else(user_not_found)
     }
 
+    /// Counts look-ups of people by handle that were or are to be made otherwise.
+    pub fn count_look_ups(&self, caller: UserId, count: u64) -> Result<(), Refusal> {
+        let now = self.now().instant;
+        self.inner.rates.find_users(caller, count, now)
+    }
+
     /// Finds a user by handle, within the rate at which the caller may.
     pub async fn find_user(&self, caller: Caller, handle: &str) -> Result<User, Refusal> {
-        self.inner
-            .rates
-            .find_user(caller.user, self.now().instant)?;
+        self.count_look_ups(caller.user, 1)?;
         validate::handle("handle", handle)?;
         self.user_by_handle(handle).await
     }

@@ -142,8 +142,7 @@ fn said(services: &Services, caller: Caller, frame: Option<Frame>) -> Result<Sai
         Some(Frame::RenewToken(renew)) => return renewed(services, caller, &renew),
         Some(Frame::SetStatus(set)) => return requests::set_status(set).map(Said::Ask),
         Some(Frame::GetPresence(get)) => return requests::get_presence(&get).map(Said::Ask),
-        Some(Frame::SendMessage(send)) => requests::send(caller, &send)
-            .map_err(|refusal| refusal.with_effect(Effect::AttemptNone))?,
+        Some(Frame::SendMessage(send)) => requests::send(caller, &send)?,
         Some(Frame::MarkRead(mark)) => requests::mark_read(caller, mark)?,
         Some(Frame::MarkDelivered(mark)) => requests::mark_delivered(caller, mark)?,
         Some(Frame::SendTyping(typing)) => requests::typing(caller, typing)?,
