@@ -64,6 +64,14 @@ pub(crate) const SYNC_CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// Messages from a client up to this size are not charged: the connection's number of calls bounds
 /// them. Bytes.
 pub(crate) const MESSAGE_FREE_BYTES: usize = 4 << 10;
+/// The largest encoded message that is kept in its entry. Bytes.
+pub(crate) const ENTRY_BYTES_MAX: usize = 16 << 10;
+/// The beginning of a longer text that its entry shows, in characters.
+pub(crate) const PREVIEW_CHARACTERS: usize = 2_000;
+/// The longest name of a client, in characters.
+pub(crate) const CLIENT_CHARACTERS_MAX: usize = 64;
+/// The most violations that a refusal names: details travel in a header, which has to stay small.
+pub(crate) const VIOLATIONS_MAX: usize = 16;
 /// What a page may take until it is read: its 64 KiB, and the summaries around it. Bytes.
 pub(crate) const PAGE_CHARGE_BYTES: usize = 96 << 10;
 /// What the whole text of a message may take until it is read. Bytes.

@@ -14,14 +14,12 @@ use magpie_store::account::{AccountStore, Error, SigningKey};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::Caller;
+use super::{Caller, limits::TOKEN_BYTES_MAX};
 
 /// The type of RFC 9068: no other kind of token passes for an access token.
 const TYPE: &str = "at+jwt";
 /// Whom the tokens are for.
 const AUDIENCE: &str = "magpie";
-/// Longer ones are not ours. Bytes.
-const TOKEN_BYTES_MAX: usize = 1024;
 
 /// An access token and its end.
 #[derive(Clone, Debug)]

@@ -15,6 +15,9 @@ pub(crate) const REVOCATIONS_MAX: usize = 1_000_000;
 /// Revoked devices below which nobody looks for those that can be forgotten.
 pub(crate) const REVOCATIONS_LOOK_MIN: usize = 1_024;
 
+/// The longest access token: longer ones are not ours. Bytes.
+pub(crate) const TOKEN_BYTES_MAX: usize = 1_024;
+
 /// The longest password, in characters. A longer one was never accepted.
 pub(crate) const PASSWORD_CHARACTERS_MAX: usize = 128;
 

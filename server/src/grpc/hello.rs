@@ -11,11 +11,10 @@ use magpie_core::{
 };
 
 use super::{requests, wire};
+use crate::limits::CLIENT_CHARACTERS_MAX;
 
 /// The protocol version that this server speaks.
 pub(super) const PROTOCOL: u32 = 1;
-/// The longest name of a client, in characters.
-const CLIENT_CHARACTERS_MAX: usize = 64;
 
 /// Checks a Hello.
 pub(super) fn check(

@@ -9,11 +9,10 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use self::rpc::{BadRequest, ErrorInfo, FieldViolation, RetryInfo};
+use crate::limits::VIOLATIONS_MAX;
 
 /// Who defines the reasons, as `google.rpc.ErrorInfo` wants it said.
 const DOMAIN: &str = "magpie.dev";
-/// The most violations that a refusal names: details travel in a header, which has to stay small.
-const VIOLATIONS_MAX: usize = 16;
 
 /// The refusal as the contract's error: what a frame of the stream carries.
 pub fn to_error(refusal: &Refusal) -> v1::Error {

@@ -6,12 +6,10 @@ use magpie::v1;
 use magpie_core::{ids::Seq, refusal::Refusal};
 use prost::Message;
 
+use crate::limits::{ENTRY_BYTES_MAX, PREVIEW_CHARACTERS};
+
 /// The longest text, in characters (Unicode scalar values).
 pub(super) const TEXT_CHARACTERS_MAX: i32 = 100_000;
-/// The largest encoded message that is kept in its entry.
-const ENTRY_BYTES_MAX: usize = 16 << 10;
-/// The beginning of a longer text that its entry shows, in characters.
-const PREVIEW_CHARACTERS: usize = 2_000;
 
 /// A message encoded once, as the log and all receivers share it.
 #[derive(Debug, PartialEq, Eq)]
