@@ -18,7 +18,7 @@ use crate::{
     retry::RetryId,
 };
 
-pub(crate) use values::{is_loopback, is_private, server_url};
+pub(crate) use values::{host, is_loopback, is_private, server_url};
 
 /// The server that is asked where nothing says otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";

@@ -7,7 +7,11 @@ use std::io;
 use magpie::{client::Refusal, v1};
 use serde_json::{Map, Value, json};
 
-use crate::{args::is_loopback, text};
+use crate::{
+    args::is_loopback,
+    certificate::{Fault, NOTHING_SENT},
+    text,
+};
 
 /// The words, in small letters, of a TLS client that hears something else than TLS.
 const NO_TLS: &str = "invalidcontenttype";
@@ -132,16 +136,17 @@ impl Failure {
 
     /// Nobody answers at this address.
     pub(crate) fn unreachable(server: &str, cause: &str) -> Self {
-        let failure = Self::new(
-            Exit::Unreachable,
-            "UNREACHABLE",
-            format!("no answer from {server}: {cause}"),
-        );
+        let failure = |cause: &str| {
+            let message = format!("no answer from {server}: {cause}");
+            Self::new(Exit::Unreachable, "UNREACHABLE", message)
+        };
+        if let Some(fault) = Fault::of(server, cause) {
+            let what = format!("{}{NOTHING_SENT}", fault.what);
+            return failure(&what).hint(fault.hint);
+        }
+        let failure = failure(cause);
         let cause = cause.to_ascii_lowercase();
-        failure.hint(if cause.contains("certificate") {
-            "nobody whom this machine trusts vouches for that server; if you do, name its \
-             authority with --ca-file FILE"
-        } else if cause.contains(NO_TLS) {
+        failure.hint(if cause.contains(NO_TLS) {
             "it does not speak TLS: write its address with http:// if you trust the way to it"
         } else if is_loopback(server) {
             "is the node running? start one with `cargo run --release`, or name another with \

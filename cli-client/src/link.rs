@@ -13,6 +13,7 @@ use tonic::{Response, Status};
 use self::attempts::Attempts;
 use crate::{
     args::Global,
+    certificate::NOTHING_SENT,
     credentials::{Profile, Store},
     failure::{Exit, Failure, Result},
     retry::RetryId,
@@ -138,7 +139,7 @@ pub(crate) fn failed(error: &ClientError, server: &str) -> Failure {
     match error {
         ClientError::Refused(refusal) => Failure::refused(refusal),
         ClientError::Unreachable(cause) => {
-            Failure::unreachable(server, &format!("{cause}; nothing was sent"))
+            Failure::unreachable(server, &format!("{cause}{NOTHING_SENT}"))
         }
         ClientError::Transport(cause) => Failure::unreachable(server, cause),
         ClientError::Status { code, message } => Failure::new(

@@ -3,6 +3,7 @@
 
 mod app;
 mod args;
+mod certificate;
 mod clock;
 mod commands;
 mod credentials;

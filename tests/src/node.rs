@@ -77,8 +77,13 @@ impl Setup {
 
     /// Serves by TLS, with a certificate for localhost that is its own authority.
     pub fn tls(self) -> Self {
-        let key = certificate().with_extension("key");
-        self.flag("--tls-cert", &certificate().to_string_lossy())
+        self.tls_with(&certificate())
+    }
+
+    /// Serves by TLS, with one of the certificates of `tests/data`, which share a key.
+    pub fn tls_with(self, certificate: &Path) -> Self {
+        let key = certificate.with_file_name("localhost.key");
+        self.flag("--tls-cert", &certificate.to_string_lossy())
             .flag("--tls-key", &key.to_string_lossy())
     }
 

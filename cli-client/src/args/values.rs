@@ -40,6 +40,15 @@ pub(crate) fn is_private(url: &str) -> bool {
 
 /// Whether the server is on this machine.
 pub(crate) fn is_loopback(url: &str) -> bool {
+    let host = host(url);
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The host of an address, without the brackets of one of IPv6.
+pub(crate) fn host(url: &str) -> &str {
     let authority = url
         .strip_prefix("http://")
         .or_else(|| url.strip_prefix("https://"))
@@ -48,11 +57,7 @@ pub(crate) fn is_loopback(url: &str) -> bool {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]

@@ -115,6 +115,38 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
     .await;
 }
 
+/// The words of the TLS library are all that tells these apart, and another version may choose others.
+#[tokio::test]
+async fn a_certificate_that_is_no_good_is_said_with_the_way_out() {
+    guarded_for(TIME_MAX, async {
+        for (name, what, way) in [
+            ("authority", "of an authority", "CA:FALSE"),
+            (
+                "elsewhere",
+                "not for “localhost” but for chat.example.org",
+                "--server https://chat.example.org:",
+            ),
+            ("expired", "has expired", "clock"),
+        ] {
+            let certificate = certificate().with_file_name(format!("{name}.crt"));
+            let node = Setup::new().tls_with(&certificate).start().await;
+            let server = format!("https://localhost:{}", node.address().port());
+            let certificate = certificate.to_string_lossy();
+            let signup = ["signup", "ann", "--password-stdin", "--server", &server];
+            let trusting = [&signup[..], &["--ca-file", &certificate]].concat();
+            let ended = Home::new(node.address())
+                .run_with(&trusting, PASSWORD)
+                .await;
+            assert_eq!(ended.code, 4, "{name}: {ended:#?}");
+            assert!(ended.stderr.contains(what), "{name}: {ended:#?}");
+            assert!(ended.stderr.contains(way), "{name}: {ended:#?}");
+            let trust = ended.stderr.contains("--ca-file");
+            assert!(!trust, "trust is not what {name} lacks: {ended:#?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn tail_ends_well_with_its_reader_however_quiet_the_room_is() {
     guarded_for(TIME_MAX, async {
