@@ -439,16 +439,25 @@ async fn a_stream_that_turns_to_garbage_is_closed_with_a_reason() {
             ClientFrame { request_id, frame }.encode_to_vec()
         };
         let send = client_frame::Frame::SendMessage(message(scene.room, "ab"));
-        let garbage = [b"\xff\xff\xff\xff".to_vec(), without_utf8(frame(1, send))];
-        for garbage in garbage {
+        let long = client_frame::Frame::SendMessage(message(scene.room, &"x".repeat(600 << 10)));
+        let garbage = [
+            (b"\xff\xff\xff\xff".to_vec(), Reason::Undecodable),
+            (without_utf8(frame(1, send)), Reason::Undecodable),
+            (frame(1, long), Reason::TooLarge),
+        ];
+        for (garbage, reason) in garbage {
             let first = frame(0, client_frame::Frame::Hello(hello(State::default())));
-            let frames = [first, garbage].map(Bytes::from);
-            let frames = tokio_stream::iter(frames).chain(tokio_stream::pending());
+            let (sender, frames) = tokio::sync::mpsc::channel(2);
+            sender.send(Bytes::from(first)).await.expect("taken");
+            let frames = tokio_stream::wrappers::ReceiverStream::new(frames);
             let request: Request<_> = scene.bob.asks(frames);
             let path = "/magpie.v1.ChatService/Chat";
-            let stream = raw::stream(scene.bob.api.channel(), path, request)
+            let mut stream = raw::stream(scene.bob.api.channel(), path, request)
                 .await
                 .expect("opens");
+            let welcome = event("Welcome", stream.next()).await;
+            welcome.expect("a frame").expect("no refusal");
+            sender.send(Bytes::from(garbage)).await.expect("taken");
             let frames = stream.map_while(Result::ok).collect::<Vec<Bytes>>();
             let frames = event("the stream ends", frames).await;
             let last = frames.last().expect("frames came").clone();
@@ -457,7 +466,7 @@ async fn a_stream_that_turns_to_garbage_is_closed_with_a_reason() {
                 panic!("{last:?}")
             };
             let error = closing.error.expect("a reason");
-            assert_eq!(error.reason(), Reason::Undecodable, "{error:?}");
+            assert_eq!(error.reason(), reason, "{error:?}");
         }
         let log = scene.ann.log(scene.room).await;
         assert_eq!(log.len(), head, "nothing was sent");
