@@ -12,7 +12,7 @@ use magpie_tests::{
     cli::Home,
     files,
     guard::{guarded, guarded_for},
-    node::Node,
+    node::{Node, Setup},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -100,6 +100,37 @@ async fn tail_resumes_over_a_kill_without_gap_or_repetition() {
         let lines = tail.all_output().await;
         let texts: Vec<String> = lines.iter().filter_map(|line| text_in(line)).collect();
         assert_eq!(texts, ["one", "two", "three"], "{lines:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_tells_a_node_that_leaves_from_a_lost_connection() {
+    guarded_for(Duration::from_secs(60), async {
+        let quick = Setup::new().flag("--drain-window", "1s");
+        let mut node = quick.start().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut json = ann.start(&["tail", "nest", "--json"]);
+        json.line("live", |line| notice(line, "live")).await;
+        let mut human = ann.start(&["tail", "nest"]);
+        let says = |words: &'static str| move |line: &str| line.contains(words).then_some(());
+        human.line("live", says("following")).await;
+        node.terminate();
+        let lost = json
+            .line("the end", |line| {
+                let value: Value = serde_json::from_str(line).ok()?;
+                let lost = value["notice"]["kind"] == "disconnected";
+                lost.then_some(value)
+            })
+            .await;
+        assert_eq!(lost["notice"]["draining"], true, "{lost}");
+        human.line("why", says("maintenance")).await;
+        node.ended_within(Duration::from_secs(15)).await;
+        node.start().await;
+        human.line("back", says("connected again")).await;
+        let said = human.output().join("\n");
+        assert!(!said.contains("connection lost"), "{said}");
     })
     .await;
 }

@@ -2,6 +2,7 @@
 //! server left a gap. Shared by `tail` and `chat`; prints nothing.
 
 mod gap;
+mod membership;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,12 +11,13 @@ use std::{
 
 use magpie::{
     client::{Error as ClientError, Event, MessageId, SendError, Sent},
-    v1::{Entry, MemberRole, Presence, RoomSummary},
+    v1::{Entry, MemberRole, Presence, Reason, RoomSummary},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
-pub(crate) use self::gap::Gap;
+use self::membership::Membership;
+pub(crate) use self::{gap::Gap, membership::Ending};
 use crate::{
     limits::{FILL_WAIT, NAME_ATTEMPTS_MAX},
     link::Link,
@@ -67,6 +69,8 @@ pub(crate) struct Lost {
     pub(crate) retry_in: Duration,
     /// Whether the stream was open until now.
     pub(crate) was_open: bool,
+    /// Whether the node said that it leaves.
+    pub(crate) draining: bool,
 }
 
 /// Follows some rooms, or all of them.
@@ -78,6 +82,7 @@ pub(crate) struct Follower<'a> {
     /// Up to which seq of each room the reader has everything.
     seen: HashMap<i64, i64>,
     titles: HashMap<i64, String>,
+    membership: Membership,
     pub(crate) names: Names,
     is_open: bool,
     was_live: bool,
@@ -92,6 +97,7 @@ impl<'a> Follower<'a> {
             wanted,
             seen: HashMap::new(),
             titles: HashMap::new(),
+            membership: Membership::of(link.profile().user_id),
             names,
             is_open: false,
             was_live: false,
@@ -102,6 +108,7 @@ impl<'a> Follower<'a> {
     /// Starts in a room after a seq.
     pub(crate) fn start(&mut self, room: &RoomSummary, after_seq: i64) {
         self.seen.insert(room.room_id, after_seq);
+        self.membership.summary(room);
         self.titles
             .insert(room.room_id, rooms::title(room, &self.names));
     }
@@ -149,6 +156,7 @@ impl<'a> Follower<'a> {
                 Vec::new()
             }
             Event::Disconnected { cause, retry_in } => vec![Item::Lost(Lost {
+                draining: cause.reason() == Some(Reason::Draining),
                 cause: text::one_line(&cause.to_string()),
                 retry_in,
                 was_open: std::mem::replace(&mut self.is_open, false),
@@ -185,6 +193,7 @@ impl<'a> Follower<'a> {
             summary.joined_seq - 1
         };
         self.seen.entry(summary.room_id).or_insert(begin);
+        self.membership.summary(summary);
         self.titles
             .insert(summary.room_id, rooms::title(summary, &self.names));
     }
@@ -235,7 +244,9 @@ impl Lost {
     /// What people are told.
     pub(crate) fn words(&self) -> String {
         let seconds = self.retry_in.as_millis().div_ceil(1000);
-        if self.was_open {
+        if self.draining {
+            format!("the node is going down for maintenance; trying again in {seconds} s")
+        } else if self.was_open {
             format!("connection lost; reconnecting in {seconds} s")
         } else {
             format!("no connection yet; trying again in {seconds} s")
@@ -248,6 +259,7 @@ impl Lost {
         let mut facts = Map::new();
         facts.insert("retry_in_ms".to_owned(), json!(millis));
         facts.insert("cause".to_owned(), json!(self.cause));
+        facts.insert("draining".to_owned(), json!(self.draining));
         facts
     }
 }
@@ -429,10 +441,15 @@ mod tests {
             cause: "reset".to_owned(),
             retry_in: Duration::from_millis(2_100),
             was_open: true,
+            draining: false,
         };
         assert_eq!(lost.words(), "connection lost; reconnecting in 3 s");
         lost.was_open = false;
         assert_eq!(lost.words(), "no connection yet; trying again in 3 s");
         assert_eq!(lost.facts()["retry_in_ms"], 2_100);
+        assert_eq!(lost.facts()["draining"], false);
+        lost.draining = true;
+        assert!(lost.words().contains("maintenance"), "{}", lost.words());
+        assert_eq!(lost.facts()["draining"], true);
     }
 }

@@ -4,18 +4,19 @@ use std::collections::HashSet;
 
 use magpie::{
     client::{Events, Session, SessionOptions},
-    v1::{Entry, RoomSummary},
+    v1::{Entry, Reason, RoomSummary},
 };
+use serde_json::{Map, Value, json};
 
 use crate::{
     app::App,
     args::Tail,
     commands::{
-        follow::{CLIENT, Follower, Gap, Item, Live},
+        follow::{CLIENT, Ending, Follower, Gap, Item, Live},
         history::{self, whole_command},
         room::room_names,
     },
-    failure::{Failure, Result},
+    failure::{Exit, Failure, Result, reason_name},
     json,
     limits::TAIL_TITLE_COLUMNS_MAX,
     link::{self, Link},
@@ -111,6 +112,9 @@ async fn begin<'a>(
             }
             follower.start(room, past.as_of_seq);
         }
+        if let Some(ending) = follower.ending_before(room) {
+            printer.end(&follower, room.room_id, ending)?;
+        }
     }
     Ok(follower)
 }
@@ -129,12 +133,14 @@ async fn follow(
                 Item::Entry(entry) => {
                     printer.entry(app, follower, &entry)?;
                     mark(session, &entry, mark_read).await;
+                    printer.ending(follower, &entry)?;
                 }
                 Item::Gap(mut gap) => {
                     while let Some(page) = follower.next_page(&mut gap).await? {
                         for entry in &page {
                             printer.entry(app, follower, entry)?;
                             mark(session, entry, mark_read).await;
+                            printer.ending(follower, entry)?;
                         }
                     }
                 }
@@ -196,6 +202,45 @@ impl<'a> Printer<'a> {
             only: (named.len() == 1).then(|| args.rooms.concat()),
             day: app.clock.today(),
         }
+    }
+
+    /// Says so where an entry ended the membership of its room.
+    fn ending(&self, follower: &mut Follower<'_>, entry: &Entry) -> Result<()> {
+        match follower.ending(entry) {
+            Some(ending) => self.end(follower, entry.room_id, ending),
+            None => Ok(()),
+        }
+    }
+
+    /// Says that nothing more comes from a room; an error where that is so of all.
+    fn end(&self, follower: &Follower<'_>, room_id: i64, ending: Ending) -> Result<()> {
+        let title = follower.title(room_id);
+        let (change, how) = match ending {
+            Ending::Left => (json!("left"), "you left"),
+            Ending::Removed => (json!("removed"), "you were removed from"),
+            Ending::Earlier => (Value::Null, "you are no member any more of"),
+        };
+        let words = format!("{how} “{title}”: nothing more comes from it");
+        let Some(rooms) = follower.wanted_rooms() else {
+            // The entry says it, and other rooms may come.
+            return Ok(());
+        };
+        if rooms > 1 || self.app.out.is_json() {
+            let mut facts = Map::new();
+            facts.insert("room_id".to_owned(), json!(room_id.to_string()));
+            facts.insert("change".to_owned(), change);
+            self.app.out.notice_with("room_ended", &words, facts);
+        }
+        if !follower.is_over() {
+            return Ok(());
+        }
+        let words = match rooms {
+            1 => words,
+            _ => "you are no member any more of any of these rooms".to_owned(),
+        };
+        let reason = reason_name(Reason::NotAMember);
+        Err(Failure::new(Exit::Refused, reason, words)
+            .hint("`magpie rooms` lists the rooms you are in"))
     }
 
     fn entry(&mut self, app: &App, follower: &Follower<'_>, entry: &Entry) -> Result<()> {

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use magpie_tests::{api::PASSWORD, cli::Home, guard::guarded_for, node::Node};
+use magpie_tests::{
+    api::PASSWORD,
+    cli::Home,
+    guard::guarded_for,
+    node::Node,
+    proxy::{Fault, FaultProxy},
+};
 use serde_json::Value;
 
 use super::{history_texts, signed_up};
@@ -201,6 +207,112 @@ async fn what_is_to_be_typed_next_names_the_account_that_acted() {
         assert!(said.contains("magpie --profile ann invite den"), "{said}");
         let said = ann.run(&["create", "burrow"]).await;
         assert!(said.contains("Next: magpie invite burrow"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_ends_when_its_only_room_does() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut json = bob.start(&["tail", "nest", "--json"]);
+        json.line("live", |line| super::notice(line, "live")).await;
+        let mut human = bob.start(&["tail", "nest"]);
+        let following = |line: &str| line.contains("following").then_some(());
+        human.line("live", following).await;
+        ann.run(&["remove", "nest", "bob"]).await;
+        for tail in [&mut json, &mut human] {
+            let status = tail.ended_within(Duration::from_secs(10)).await;
+            assert_eq!(status.code(), Some(1), "{:#?}", tail.output());
+        }
+        let said = json.all_output().await.join("\n");
+        assert!(said.contains("\"kind\":\"room_ended\""), "{said}");
+        assert!(said.contains("\"change\":\"removed\""), "{said}");
+        assert!(said.contains("\"reason\":\"NOT_A_MEMBER\""), "{said}");
+        let said = human.all_output().await.join("\n");
+        assert!(said.contains("you were removed from “nest”"), "{said}");
+        // One who was a member only earlier has nothing to wait for either.
+        let room = ann.run_json(&["rooms"]).await[0]["room_id"].clone();
+        let room = room.as_str().expect("an id");
+        let late = bob.run_with(&["tail", room], "").await;
+        assert_eq!(late.code, 1, "{late:#?}");
+        assert!(late.stderr.contains("no member any more"), "{late:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_goes_on_with_the_rooms_that_are_left() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        ann.run(&["create", "den"]).await;
+        ann.run(&["invite", "den", "bob"]).await;
+        let mut tail = bob.start(&["tail", "nest", "den", "--json"]);
+        tail.line("live", |line| super::notice(line, "live")).await;
+        bob.run(&["leave", "nest"]).await;
+        tail.line("the end", |line| super::notice(line, "room_ended"))
+            .await;
+        ann.run(&["send", "den", "still here"]).await;
+        tail.line("the other room", |line| {
+            super::value_with_text(line, "still here")
+        })
+        .await;
+        bob.run(&["leave", "den"]).await;
+        let status = tail.ended_within(Duration::from_secs(10)).await;
+        assert_eq!(status.code(), Some(1), "{:#?}", tail.output());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_are_said_in_words_of_the_room() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, _bob) = nest().await;
+        let beyond = ["history", "nest", "--after", "9999"];
+        let told = ann.run_with(&beyond, "").await;
+        assert_eq!(told.code, 1, "{told:#?}");
+        assert!(told.stderr.contains("the room ends at 2"), "{told:#?}");
+        let told = ann.run_with(&[&beyond[..], &["--json"]].concat(), "").await;
+        assert!(told.stderr.contains("\"CURSOR_AHEAD\""), "{told:#?}");
+        let sent = ann.run_json(&["send", "nest", "one"]).await;
+        let id = sent[0]["client_message_id"].as_str().expect("an id");
+        let again = ["send", "nest", "two", "--id", id];
+        let told = ann.run_with(&again, "").await;
+        assert_eq!(told.code, 1, "{told:#?}");
+        assert!(told.stderr.contains("used before"), "{told:#?}");
+        let told = ann.run_with(&[&again[..], &["--json"]].concat(), "").await;
+        assert!(told.stderr.contains("\"ID_REUSED\""), "{told:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_look_up_outlasts_a_lost_connection_and_says_when_nothing_was_sent() {
+    guarded_for(TIME_MAX, async {
+        let (node, ann, _bob) = nest().await;
+        let proxy = FaultProxy::start(node.address()).await;
+        let server = format!("http://{}", proxy.address());
+        let send = ["--server", &server, "send", "nest", "over a cut"];
+        proxy.set(Fault::HalfOpen);
+        let short = [&send[..], &["--timeout", "2"]].concat();
+        let ended = ann.run_with(&short, "").await;
+        assert_eq!(ended.code, 4, "{ended:#?}");
+        assert!(ended.stderr.contains("not sent"), "{ended:#?}");
+        let before = proxy.accepted();
+        let sending = ann.run_with(&send, "");
+        let mending = async {
+            while proxy.accepted() == before {
+                tokio::task::yield_now().await;
+            }
+            proxy.set(Fault::None);
+            proxy.reset_all();
+        };
+        let (ended, ()) = tokio::join!(sending, mending);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert_eq!(
+            history_texts(&ann, &["history", "nest"]).await,
+            ["over a cut"]
+        );
     })
     .await;
 }
