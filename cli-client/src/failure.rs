@@ -110,6 +110,11 @@ impl Failure {
             v1::Reason::SessionReplaced => {
                 "this session has ended, since a newer one took its place".to_owned()
             }
+            v1::Reason::CursorAhead => "that is beyond the end of the room".to_owned(),
+            v1::Reason::IdReused => {
+                "this id was used before, for another message or command; nothing was done now"
+                    .to_owned()
+            }
             _ => message,
         };
         let mut failure = Self::new(exit, reason, message);
@@ -187,6 +192,18 @@ impl Failure {
         // What the reason itself says to do is nearer to the point.
         self.0.hint.get_or_insert(hint);
         self.detail("retry_id", json!(retry_id))
+    }
+
+    /// The same of a message, where the failure came before the message was sent; `given` says that
+    /// the person gave its id, so that an earlier attempt may exist.
+    #[must_use]
+    pub(crate) fn not_sent(self, given: bool) -> Self {
+        let by = if given { " by this attempt" } else { "" };
+        let message = format!("the message was not sent{by}: {}", self.0.message);
+        match self.exit() {
+            Exit::Unreachable => self.with_message(message).detail("effect", json!("none")),
+            _ => self,
+        }
     }
 
     /// The same in other words.
@@ -291,9 +308,7 @@ fn hint_for(reason: v1::Reason) -> Option<&'static str> {
         }
         v1::Reason::PasswordTooWeak => "several uncommon words in a row make a good password",
         v1::Reason::DeviceNotFound => "`magpie devices` lists your devices",
-        v1::Reason::CursorAhead => {
-            "the room does not reach that far; `magpie history ROOM` shows its end"
-        }
+        v1::Reason::CursorAhead => "`magpie history ROOM` shows its end",
         v1::Reason::SessionReplaced => {
             "an account may have 8 open at a time, and the oldest gives way: end another `chat` or \
              `tail`, then start this one again"

@@ -1,7 +1,7 @@
 //! Messages of the past, in as many pages as were asked for.
 
 use magpie::v1::{
-    Entry, ListMessagesRequest, ListMessagesResponse,
+    Entry, ListMessagesRequest, ListMessagesResponse, Reason,
     list_messages_request::Position as WirePosition,
 };
 
@@ -9,7 +9,7 @@ use crate::{
     app::App,
     args::History,
     clock::{self, Position},
-    failure::Result,
+    failure::{Failure, Result, reason_name},
     json,
     limits::PAGE_MESSAGES_MAX,
     link::Link,
@@ -23,14 +23,14 @@ pub(crate) async fn show(app: &App, args: History) -> Result<()> {
     let link = app.link()?;
     let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
     let messages = if let Some(position) = args.around {
-        around(&link, room.room_id, position, args.lines).await?
+        around(&link, room.room_id, position, args.lines).await
     } else if let Some(position) = args.after {
-        forward(&link, room.room_id, position, args.lines).await?
+        forward(&link, room.room_id, position, args.lines).await
     } else {
-        backward(&link, room.room_id, args.before, args.lines)
-            .await?
-            .messages
+        let newest = backward(&link, room.room_id, args.before, args.lines).await;
+        newest.map(|newest| newest.messages)
     };
+    let messages = messages.map_err(|failure| beyond(failure, room.head_seq))?;
     let mut names = Names::default();
     names
         .learn(&link, messages.iter().flat_map(names::in_entry))
@@ -83,6 +83,15 @@ pub(crate) async fn backward(
         messages: pages.into_iter().rev().flatten().collect(),
         as_of_seq: as_of_seq.unwrap_or_default(),
     })
+}
+
+/// Who asked for what is not there yet is told where the room ends.
+fn beyond(failure: Failure, head_seq: i64) -> Failure {
+    if failure.reason() == reason_name(Reason::CursorAhead) {
+        failure.with_message(format!("the room ends at {head_seq}"))
+    } else {
+        failure
+    }
 }
 
 async fn forward(link: &Link, room_id: i64, after: Position, count: u32) -> Result<Vec<Entry>> {

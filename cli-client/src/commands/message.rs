@@ -26,7 +26,9 @@ pub(crate) async fn send(app: &App, args: Send) -> Result<()> {
     };
     check_text(&text)?;
     let link = app.link()?;
-    let room = rooms::resolve(&link, &args.room.room, Direct::Open).await?;
+    let room = rooms::resolve(&link, &args.room.room, Direct::Open)
+        .await
+        .map_err(|failure| failure.not_sent(args.retry.id.is_some()))?;
     let id = command_id(&args.retry, Some(&room));
     let request = SendMessageRequest {
         room_id: room.room_id,

@@ -35,24 +35,32 @@ impl Attempts {
     where
         F: Future<Output = std::result::Result<Response<T>, Status>>,
     {
+        let mut backoff = RETRY_WAIT;
+        // Whether a server was heard before, so that one that is gone now may be coming back.
+        let mut heard = false;
         loop {
             let error = match timeout_at(self.deadline, call()).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => ClientError::from(status),
                 Err(_) => return Err(timed_out(server, self.wait)),
             };
-            match error
-                .refusal()
-                .and_then(|refusal| self.worth_waiting(refusal))
-            {
-                Some(wait) => sleep(wait).await,
-                None => {
-                    return Err(match never_left(&error, server).await {
-                        Some(failure) => failure,
-                        None => failed(&error, server),
-                    });
-                }
+            if let Some(refusal) = error.refusal() {
+                let Some(wait) = self.worth_waiting(refusal) else {
+                    return Err(failed(&error, server));
+                };
+                heard = true;
+                sleep(wait).await;
+                continue;
             }
+            if !heard && let Some(failure) = never_left(&error, server).await {
+                return Err(failure);
+            }
+            if !error.is_transport() || Instant::now() + backoff >= self.deadline {
+                return Err(failed(&error, server));
+            }
+            heard = true;
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(RETRY_WAIT_MAX);
         }
     }
 
@@ -68,6 +76,8 @@ impl Attempts {
     {
         // Whether an attempt before the present one may have taken effect.
         let mut earlier = given;
+        // Whether a server was heard before, so that one that is gone now may be coming back.
+        let mut heard = given;
         let mut backoff = RETRY_WAIT;
         loop {
             let error = match timeout_at(self.deadline, call()).await {
@@ -81,6 +91,7 @@ impl Attempts {
             if let Some(refusal) = error.refusal() {
                 if let Some(wait) = self.worth_waiting(refusal) {
                     earlier |= refusal.effect == Effect::Unknown;
+                    heard = true;
                     sleep(wait).await;
                     continue;
                 }
@@ -88,10 +99,12 @@ impl Attempts {
                 return Err(match refusal.effect {
                     Effect::None => failure,
                     Effect::AttemptNone if !earlier => failure,
+                    // What took effect under this id was something else.
+                    _ if refusal.reason == v1::Reason::IdReused => failure,
                     _ => failure.with_unknown_outcome(&id.to_string()),
                 });
             }
-            if !earlier && let Some(failure) = never_left(&error, server).await {
+            if !heard && let Some(failure) = never_left(&error, server).await {
                 return Err(failure);
             }
             if !error.is_transport() {
@@ -102,8 +115,13 @@ impl Attempts {
                     failure
                 });
             }
-            earlier = true;
+            heard = true;
+            // What found no connection was not sent.
+            earlier |= !matches!(error, ClientError::Unreachable(_));
             if Instant::now() + backoff >= self.deadline {
+                if !earlier {
+                    return Err(failed(&error, server));
+                }
                 return Err(Failure::outcome_unknown(
                     &error.to_string(),
                     &id.to_string(),
@@ -224,6 +242,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_id_of_something_else_leaves_nothing_open() {
+        let reused = refused(v1::Reason::IdReused, Effect::AttemptNone);
+        let failure = command(&Script::new([Err(reused)]), true)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.exit(), Exit::Refused);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_full_disk_after_refusals_only_leaves_nothing() {
         let script = || {
             Script::new([
@@ -260,6 +287,29 @@ mod tests {
         assert_eq!(command(&script, false).await.unwrap(), 1);
         let script = Script::new([busy(), Ok(2)]);
         assert_eq!(read(&script).await.unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_outlasts_a_restart_as_a_command_does() {
+        for first in [lost(), refused(v1::Reason::Draining, Effect::None)] {
+            let script = || Script::new([Err(first.clone()), Err(no_listener()), Ok(5)]);
+            assert_eq!(read(&script()).await.unwrap(), 5);
+            assert_eq!(command(&script(), false).await.unwrap(), 5);
+        }
+        let failure = read(&Script::new([Err(no_listener())])).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        let gone = (0..20).map(|_| Err(lost()));
+        let failure = read(&Script::new(gone)).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_was_only_refused_leaves_nothing_when_the_server_goes() {
+        let draining = Err(refused(v1::Reason::Draining, Effect::None));
+        let gone = (0..20).map(|_| Err(no_listener()));
+        let script = Script::new(std::iter::once(draining).chain(gone));
+        let failure = command(&script, false).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
     }
 
     #[tokio::test(start_paused = true)]
