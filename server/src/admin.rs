@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::client::holder;
 pub use self::{
     client::{CallError, call},
     server::{ServeError, Socket},

@@ -3,6 +3,7 @@
 //! the flags.
 
 mod directory;
+mod fault;
 mod file;
 mod limits;
 mod settings;
@@ -35,20 +36,22 @@ pub struct Config {
 /// Why the settings cannot be used. Its text says which one is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A flag or variable is at fault, or help was asked for: clap's own words.
+    /// Help or the version was asked for.
     #[error("{}", .0.render())]
-    Usage(clap::Error),
+    Help(clap::Error),
+    /// A flag or variable is at fault.
+    #[error("{0}")]
+    Usage(String),
     /// The file is at fault.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}:{} {reason}", path.display(), line.map(|line| format!("{line}:")).unwrap_or_default())]
     File {
         /// Which file.
         path: PathBuf,
+        /// The line at fault, from 1.
+        line: Option<usize>,
         /// What is wrong, naming the key.
         reason: String,
     },
-    /// A limit is at fault.
-    #[error("{0}")]
-    Limit(String),
     /// Two settings do not fit together.
     #[error("{0}")]
     Conflict(&'static str),
@@ -77,7 +80,12 @@ where
     I: IntoIterator<Item = OsString>,
 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut matches = matches(&args)?;
+    let command = settings::command();
+    let process = |error: clap::Error| match error.use_stderr() {
+        true => Error::Usage(fault::text(&command, &args, &error)),
+        false => Error::Help(error),
+    };
+    let mut matches = matches(&args).map_err(process)?;
     let mut limits = Limits::default();
     if let Some(path) = matches.get_one::<PathBuf>("config").cloned() {
         let file = file::read(&path)?;
@@ -90,14 +98,17 @@ where
         for (name, value) in file.limits()? {
             limits
                 .set(&name, value)
-                .map_err(|reason| file.wrong(reason))?;
+                .map_err(|reason| file.wrong_at(&format!("limits.{name}"), reason))?;
         }
     } else {
         limits.set_profile(profile(&matches));
     }
-    let settings = Settings::from_arg_matches(&matches).map_err(Error::Usage)?;
+    let settings = Settings::from_arg_matches(&matches).map_err(process)?;
     for limit in &settings.limit {
-        limits.set(&limit.name, limit.value).map_err(Error::Limit)?;
+        limits.set(&limit.name, limit.value).map_err(|reason| {
+            let place = fault::place(&command, &args, "limit");
+            Error::Usage(format!("{place}: {reason}"))
+        })?;
     }
     if settings.tls_cert.is_some() != settings.tls_key.is_some() {
         return Err(Error::Conflict(
@@ -118,10 +129,8 @@ where
     ))
 }
 
-fn matches(args: &[OsString]) -> Result<ArgMatches, Error> {
-    Settings::command()
-        .try_get_matches_from(args)
-        .map_err(Error::Usage)
+fn matches(args: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    settings::command().try_get_matches_from(args)
 }
 
 fn profile(matches: &ArgMatches) -> Profile {

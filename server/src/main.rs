@@ -23,7 +23,11 @@ use tokio::{
 fn main() -> ExitCode {
     let (config, action) = match config::from_process() {
         Ok(asked) => asked,
-        Err(config::Error::Usage(error)) => return usage(&error),
+        Err(config::Error::Help(error)) => return help(&error),
+        Err(config::Error::Usage(what)) => {
+            let hint = "`magpie-server --help` shows all settings and commands";
+            return fail(&format!("{what}\n  {hint}"), exit::USAGE);
+        }
         Err(error) => return fail(&error, exit::USAGE),
     };
     // Only one provider is ever linked; saying so keeps a second one from being guessed at.
@@ -193,10 +197,9 @@ fn read_password() -> anyhow::Result<String> {
 }
 
 /// Help and version are no faults, and go to stdout.
-fn usage(error: &clap::Error) -> ExitCode {
-    let code = if error.use_stderr() { exit::USAGE } else { 0 };
-    match error.print() {
-        Ok(()) => ExitCode::from(code),
+fn help(text: &clap::Error) -> ExitCode {
+    match text.print() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(_closed) => ExitCode::from(exit::IO),
     }
 }

@@ -107,7 +107,10 @@ impl Node {
     /// As for starting. Running it again is safe, since a generation may be skipped.
     pub async fn new_generation(config: &Config) -> Result<u64, StartError> {
         let directory = &config.data_dir;
-        let generation = new_generation(&directory.join(parts::LOG_DIR))?;
+        let generation = match new_generation(&directory.join(parts::LOG_DIR)) {
+            Ok(generation) => generation,
+            Err(error) => return Err(StartError::of_open(directory, error).await),
+        };
         // Where they are missing, the next start says so.
         if data_dir::Former::of(directory).accounts {
             let accounts = SqliteStore::open(directory).await?;

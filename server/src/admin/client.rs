@@ -60,6 +60,14 @@ pub async fn call(directory: &Path, command: Command) -> Result<(), CallError> {
     }
 }
 
+/// The process that serves the socket of a data directory, if one does.
+pub(crate) async fn holder(directory: &Path) -> Option<u32> {
+    let stream = UnixStream::connect(directory.join(SOCKET_NAME));
+    let stream = timeout(LINE_WAIT_MAX, stream).await.ok()?.ok()?;
+    let pid = stream.peer_cred().ok()?.pid()?;
+    u32::try_from(pid).ok().filter(|pid| *pid > 0)
+}
+
 async fn exchange(mut stream: UnixStream, line: &[u8]) -> io::Result<Answer> {
     stream.write_all(line).await?;
     let mut answer = Vec::new();

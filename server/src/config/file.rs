@@ -2,16 +2,22 @@
 //! checked as these are.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
 
 use clap::CommandFactory;
-use toml::{Table, Value};
+use toml::{
+    Table, Value,
+    de::{DeTable, DeValue},
+};
 
-use super::{Error, Settings};
+use super::{
+    Error, Settings,
+    fault::{self, Wrong},
+};
 
 /// Flags that make no sense in a file.
 const NOT_IN_FILE: [&str; 4] = ["config", "limit", "help", "version"];
@@ -20,22 +26,48 @@ const NOT_IN_FILE: [&str; 4] = ["config", "limit", "help", "version"];
 pub(super) struct File {
     path: PathBuf,
     table: Table,
+    /// Where each key stands, such as `listen` or `limits.room_members_max`: the line, from 1.
+    lines: BTreeMap<String, usize>,
 }
 
 /// Reads the file.
 pub(super) fn read(path: &Path) -> Result<File, Error> {
-    let wrong = |reason: String| Error::File {
+    let wrong = |line: Option<usize>, reason: String| Error::File {
         path: path.to_owned(),
+        line,
         reason,
     };
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let table = text
-        .parse::<Table>()
-        .map_err(|error| wrong(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| wrong(None, error.to_string()))?;
+    let broken = |error: toml::de::Error| {
+        let line = error.span().map(|span| line_at(&text, span.start));
+        let shown = line.and_then(|line| text.lines().nth(line - 1));
+        let shown = shown.map_or_else(String::new, |shown| format!(": {}", shown.trim()));
+        wrong(line, format!("this is no TOML, {}{shown}", error.message()))
+    };
+    let document = DeTable::parse(&text).map_err(broken)?;
+    let mut lines = BTreeMap::new();
+    for (key, value) in document.get_ref() {
+        let name = key.get_ref().to_string();
+        if let DeValue::Table(table) = value.get_ref() {
+            for key in table.keys() {
+                let line = line_at(&text, key.span().start);
+                lines.insert(format!("{name}.{}", key.get_ref()), line);
+            }
+        }
+        lines.insert(name, line_at(&text, key.span().start));
+    }
+    let table = text.parse::<Table>().map_err(broken)?;
     Ok(File {
         path: path.to_owned(),
         table,
+        lines,
     })
+}
+
+/// The line of a place in a text, from 1.
+fn line_at(text: &str, place: usize) -> usize {
+    let before = text.bytes().take(place);
+    before.filter(|byte| *byte == b'\n').count() + 1
 }
 
 impl File {
@@ -53,10 +85,11 @@ impl File {
                 continue;
             }
             if !known.contains(key.as_str()) {
-                return Err(self.wrong(format!("there is no setting \"{key}\"")));
+                return Err(self.wrong_at(key, format!("there is no setting \"{key}\"")));
             }
-            let value = plain(value)
-                .ok_or_else(|| self.wrong(format!("{key}: not a string, number or list")))?;
+            let value = plain(value).ok_or_else(|| {
+                self.wrong_at(key, format!("{key}: not a string, number or list"))
+            })?;
             if !said.contains(key) {
                 flags.push(format!("--{key}={value}").into());
             }
@@ -70,36 +103,37 @@ impl File {
             return Ok(Vec::new());
         };
         let table = limits.as_table();
-        let table = table.ok_or_else(|| self.wrong("limits: not a table".to_owned()))?;
+        let table =
+            table.ok_or_else(|| self.wrong_at("limits", "limits: not a table".to_owned()))?;
         table
             .iter()
             .map(|(name, value)| {
                 let number = value
                     .as_integer()
                     .and_then(|number| u64::try_from(number).ok());
+                let key = format!("limits.{name}");
                 let number = number
-                    .ok_or_else(|| self.wrong(format!("limits.{name}: not a whole number")))?;
+                    .ok_or_else(|| self.wrong_at(&key, format!("{key}: not a whole number")))?;
                 Ok((name.clone(), number))
             })
             .collect()
     }
 
-    /// An error about something in the file.
-    pub(super) fn wrong(&self, reason: String) -> Error {
+    /// An error about a key of the file.
+    pub(super) fn wrong_at(&self, key: &str, reason: String) -> Error {
         Error::File {
             path: self.path.clone(),
+            line: self.lines.get(key).copied(),
             reason,
         }
     }
 
     /// An error that the file's flags made.
-    pub(super) fn fault(&self, error: &Error) -> Error {
-        let Error::Usage(error) = error else {
-            return self.wrong(error.to_string());
-        };
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        self.wrong(first.strip_prefix("error: ").unwrap_or(first).to_owned())
+    pub(super) fn fault(&self, error: &clap::Error) -> Error {
+        match fault::wrong(error) {
+            Some(Wrong { name, reason }) => self.wrong_at(&name, format!("{name}: {reason}")),
+            None => self.wrong_at("", fault::text(&Settings::command(), &[], error)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use magpie_discovery::Address;
 use magpie_store::log::limits;
@@ -16,7 +16,7 @@ use super::{
     limits::{Limit, Profile},
     value::{Size, Span},
 };
-use crate::telemetry::Format;
+use crate::telemetry::{self, Format};
 
 /// A Magpie chat node.
 ///
@@ -157,7 +157,8 @@ pub struct Settings {
         global = true,
         value_name = "FILTER",
         env = "MAGPIE_LOG",
-        default_value = "info,fjall=warn,lsm_tree=warn"
+        default_value = "info,fjall=warn,lsm_tree=warn",
+        value_parser = log_filter
     )]
     pub log: String,
 
@@ -275,6 +276,43 @@ fn origin(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("an origin is SCHEME://HOST[:PORT] without a path or a slash at its end, or \"*\"")
+    }
+}
+
+/// The program's command line. A command shows the settings that it takes note of; the others stay
+/// accepted there, so that one environment and one habit fit all.
+pub(super) fn command() -> clap::Command {
+    let command = Settings::command();
+    let unread: Vec<clap::Arg> = command
+        .get_arguments()
+        .filter(|arg| !ALWAYS_READ.contains(&arg.get_id().as_str()))
+        .map(|arg| arg.clone().hide(true))
+        .collect();
+    ABOUT_DATA.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| hiding(command, &unread))
+    })
+}
+
+/// The settings that every command reads.
+const ALWAYS_READ: [&str; 2] = ["config", "data_dir"];
+/// The commands that only look for the data directory.
+const ABOUT_DATA: [&str; 3] = ["new-generation", "user", "sign-up"];
+
+fn hiding(command: clap::Command, unread: &[clap::Arg]) -> clap::Command {
+    let command = command.args(unread);
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| hiding(command, unread))
+    })
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match telemetry::filter(text) {
+        Ok(_filter) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

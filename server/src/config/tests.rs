@@ -100,7 +100,15 @@ fn flag_wins_over_file_and_file_over_default() {
 fn what_is_wrong_in_a_file_is_named_with_its_key() {
     for (text, named) in [
         ("lisen = \"127.0.0.1:1\"", "lisen"),
-        ("listen = \"nowhere\"", "--listen"),
+        ("listen = \"nowhere\"", ".toml:1: listen: \"nowhere\""),
+        ("node-name = \"a\"\nlisten = 7", ".toml:2: listen: \"7\""),
+        ("\n\nlimits-profile = \"none\"", ".toml:3: limits-profile: "),
+        ("log = \"magpie=loud\"", ".toml:1: log: "),
+        ("node-name = \"a\"\nnode-name =", ".toml:2: "),
+        (
+            "[limits]\n\nroom_members_max = 0",
+            ".toml:3: limits.room_members_max",
+        ),
         ("listen = 1.5", "listen"),
         ("config = \"other\"", "config"),
         ("[limits]\nroom_member_max = 5", "room_member_max"),
@@ -111,13 +119,47 @@ fn what_is_wrong_in_a_file_is_named_with_its_key() {
         ("[limits]\nroom_members_max = -5", "limits.room_members_max"),
         ("limits = 5", "limits"),
         ("listen = ", "listen"),
-        ("drain-timeout = 30", "--drain-timeout"),
+        ("drain-timeout = 30", ".toml:1: drain-timeout: \"30\""),
     ] {
         let (_dir, flag) = file(text);
         let error = config(&[&flag]).expect_err(text).to_string();
         assert!(error.contains(named), "{text}: {error}");
         assert!(error.contains("magpie.toml"), "{text}: {error}");
+        assert!(!error.contains("--"), "no flag is wrong: {text}: {error}");
     }
+}
+
+#[test]
+fn wrong_command_line_is_said_without_the_librarys_last_words() {
+    for flags in [&["--no-such-flag"][..], &["--listen=x"], &["user"]] {
+        let error = config(flags).expect_err(flags[0]).to_string();
+        assert!(!error.contains("For more"), "{error}");
+        assert!(!error.starts_with("error"), "{error}");
+    }
+    let error = config(&["--listen=x"]).expect_err("refused").to_string();
+    assert!(error.starts_with("--listen: \"x\""), "{error}");
+}
+
+#[test]
+fn a_command_shows_what_it_reads_and_accepts_the_rest() {
+    for args in [
+        &["user", "disable"][..],
+        &["user"],
+        &["sign-up"],
+        &["new-generation"],
+    ] {
+        let asked = [args, &["--help"]].concat();
+        let Err(Error::Help(help)) = config(&asked) else {
+            panic!("{args:?} has help");
+        };
+        let help = help.to_string();
+        assert!(help.contains("--data-dir"), "{help}");
+        assert!(!help.contains("--listen"), "{help}");
+        assert!(!help.contains("--cors-origins"), "{help}");
+    }
+    let spread = ["--node-name=a", "user", "disable", "ann", "--log=warn"];
+    let both = config(&spread).expect("valid").settings;
+    assert_eq!((both.node_name.as_str(), both.log.as_str()), ("a", "warn"));
 }
 
 #[test]

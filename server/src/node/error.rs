@@ -1,6 +1,10 @@
 //! Why a node could not start, in one line each that says what to do, and the exit codes.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use magpie_store::{
     account::sqlite,
@@ -67,9 +71,22 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Another process uses the data directory.
+    #[error(
+        "the data directory {} is in use by {}: stop the node that runs there, or choose another \
+         directory with --data-dir",
+        path.display(),
+        holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// Who uses it, if it is a node that serves already.
+        holder: Option<u32>,
+    },
     /// The logs cannot be opened.
     #[error(transparent)]
-    Log(#[from] embedded::OpenError),
+    Log(embedded::OpenError),
     /// The accounts cannot be opened.
     #[error(transparent)]
     Accounts(#[from] sqlite::OpenError),
@@ -108,6 +125,17 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Of the logs in a data directory that could not be opened.
+    pub(super) async fn of_open(directory: &Path, error: embedded::OpenError) -> Self {
+        match error {
+            embedded::OpenError::InUse { .. } => Self::InUse {
+                path: directory.to_owned(),
+                holder: admin::holder(directory).await,
+            },
+            error => Self::Log(error),
+        }
+    }
+
     /// What the process should exit with.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -121,6 +149,7 @@ impl StartError {
             Self::Metrics { .. } => exit::UNAVAILABLE,
             Self::HalfMissing { .. } => exit::DATA,
             Self::Unread(_) => exit::IO,
+            Self::InUse { .. } => exit::IN_USE,
             Self::Log(error) => of_log(error),
             Self::Accounts(error) => match error {
                 sqlite::OpenError::Newer { .. } | sqlite::OpenError::Unusable { .. } => exit::DATA,
