@@ -66,7 +66,7 @@ enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 enum Answer {
-    Done,
+    Done { message: String },
     Refused { message: String },
 }
 

@@ -99,6 +99,7 @@ async fn serve(config: Config) -> ExitCode {
         Ok(node) => node,
         Err(error) => return fail_with_sources(&error, error.exit_code()),
     };
+    log_start(&node, &data_dir);
     let greeted = say(&greeting(&node, &data_dir));
     if greeted != ExitCode::SUCCESS {
         tracing::debug!("nobody reads what is said at the start");
@@ -114,6 +115,25 @@ async fn serve(config: Config) -> ExitCode {
     match node.wait().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+/// What is worth knowing later of how the node was started.
+fn log_start(node: &NodeHandle, data_dir: &std::path::Path) {
+    tracing::info!(
+        listen = %node.public,
+        tls = node.tls,
+        metrics = %node.metrics.map_or_else(|| "off".to_owned(), |address| address.to_string()),
+        data_dir = %data_dir.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        store = "fjall and SQLite, synced before each answer",
+        "serving"
+    );
+    if !node.tls && !node.public.ip().is_loopback() {
+        tracing::warn!(
+            listen = %node.public,
+            "no TLS: passwords cross the network in the clear unless a proxy in front does TLS"
+        );
     }
 }
 
@@ -172,7 +192,7 @@ fn operate(config: &Config, command: impl FnOnce() -> anyhow::Result<Command>) -
     let done =
         Runtime::new().map(|runtime| runtime.block_on(admin::call(&config.data_dir, command)));
     match done {
-        Ok(Ok(())) => say("Done.\n"),
+        Ok(Ok(done)) => say(&format!("{done}\n")),
         Ok(Err(error)) => fail_with_sources(&error, exit::UNAVAILABLE),
         Err(error) => fail(&error, exit::SOFTWARE),
     }

@@ -15,6 +15,7 @@ use magpie_tests::{
     node::{Node, Setup, certificate},
     process::Process,
 };
+use serde_json::Value;
 use tokio::process::Command;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
@@ -106,6 +107,40 @@ async fn a_port_or_a_directory_in_use_is_said() {
             .send(scene.room, "the first goes on")
             .await
             .expect("sent");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_and_leave_taking_are_logged_once_and_calls_are_not() {
+    guarded(async {
+        for format in ["human", "json"] {
+            let mut scene = Scene::on(Setup::new().flag("--log-format", format)).await;
+            scene.ann.send(scene.room, "hello").await.expect("sent");
+            scene.node.terminate();
+            let process = scene.node.process();
+            process.ended_within(Duration::from_secs(15)).await;
+            let lines = process.all_output().await;
+            let logged: Vec<&String> = lines
+                .iter()
+                .filter(|line| line.contains("INFO") || line.contains("WARN"))
+                .collect();
+            let parts = ["serving", "leaving: ", "left"];
+            assert_eq!(logged.len(), parts.len(), "{logged:#?}");
+            for (line, part) in logged.iter().zip(parts) {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+            let data = scene.node.data().to_string_lossy().into_owned();
+            let address = scene.node.address().to_string();
+            for fact in [data.as_str(), &address, "version", "store"] {
+                assert!(logged[0].contains(fact), "{fact}: {}", logged[0]);
+            }
+            if format == "json" {
+                let serving: Value = serde_json::from_str(logged[0]).expect("JSON");
+                assert_eq!(serving["message"], "serving", "{serving}");
+                assert_eq!(serving["listen"], address, "{serving}");
+            }
+        }
     })
     .await;
 }

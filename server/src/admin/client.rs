@@ -34,8 +34,9 @@ pub enum CallError {
     Refused(String),
 }
 
-/// Has the node of this data directory do a command. All of them are safe to retry.
-pub async fn call(directory: &Path, command: Command) -> Result<(), CallError> {
+/// Has the node of this data directory do a command, and returns what it did, for people. All of
+/// them are safe to retry.
+pub async fn call(directory: &Path, command: Command) -> Result<String, CallError> {
     let path = directory.join(SOCKET_NAME);
     let stream = UnixStream::connect(&path)
         .await
@@ -55,7 +56,7 @@ pub async fn call(directory: &Path, command: Command) -> Result<(), CallError> {
         .await
         .map_err(io::Error::from)?;
     match answer? {
-        Answer::Done => Ok(()),
+        Answer::Done { message } => Ok(message),
         Answer::Refused { message } => Err(CallError::Refused(message)),
     }
 }

@@ -121,7 +121,7 @@ async fn answer(mut stream: UnixStream, accounts: &Accounts) -> io::Result<()> {
     timeout(LINE_WAIT_MAX, reader.read_until(b'\n', &mut line)).await??;
     let answer = match serde_json::from_slice(&line) {
         Ok(request) => match perform(accounts, request).await {
-            Ok(()) => Answer::Done,
+            Ok(message) => Answer::Done { message },
             Err(refusal) => Answer::Refused {
                 message: refusal.message.into_owned(),
             },
@@ -138,28 +138,48 @@ async fn answer(mut stream: UnixStream, accounts: &Accounts) -> io::Result<()> {
     timeout(LINE_WAIT_MAX, writing.shutdown()).await?
 }
 
-async fn perform(accounts: &Accounts, request: Request) -> Result<(), Refusal> {
-    match request {
+/// Does it, and says what follows from it.
+async fn perform(accounts: &Accounts, request: Request) -> Result<String, Refusal> {
+    Ok(match request {
         Request::ResetPassword { handle, password } => {
-            accounts.reset_password(&handle, password.into()).await?;
-            tracing::info!(handle, "an operator reset a password");
+            let devices = accounts.reset_password(&handle, password.into()).await?;
+            tracing::info!(handle, devices, "an operator reset a password");
+            let ended = ended(devices);
+            format!("{handle} has the new password. {ended}")
         }
         Request::DisableUser { handle } => {
-            accounts.set_disabled(&handle, true).await?;
-            tracing::info!(handle, "an operator disabled a user");
+            let devices = accounts.set_disabled(&handle, true).await?;
+            tracing::info!(handle, devices, "an operator disabled a user");
+            let ended = ended(devices);
+            format!(
+                "Disabled {handle}. {ended} Nobody can log in as {handle} until `user enable {handle}`."
+            )
         }
         Request::EnableUser { handle } => {
             accounts.set_disabled(&handle, false).await?;
             tracing::info!(handle, "an operator enabled a user");
+            format!("Enabled {handle}, who can log in again with the password as it is.")
         }
         Request::OpenSignUp => {
             accounts.set_sign_up_open(true).await?;
             tracing::info!("an operator opened sign-up");
+            "Sign-up is open: whoever reaches the node can make an account.".to_owned()
         }
         Request::CloseSignUp => {
             accounts.set_sign_up_open(false).await?;
             tracing::info!("an operator closed sign-up");
+            "Sign-up is closed: nobody can make an account. Those who have one go on, and new ones \
+             get SIGN_UP_CLOSED."
+                .to_owned()
         }
+    })
+}
+
+/// What became of the devices of somebody.
+fn ended(devices: usize) -> String {
+    match devices {
+        0 => "No device was logged in.".to_owned(),
+        1 => "1 device is logged out, and its sessions end.".to_owned(),
+        devices => format!("{devices} devices are logged out, and their sessions end."),
     }
-    Ok(())
 }

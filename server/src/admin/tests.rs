@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    async fn call(&self, command: Command) -> Result<(), CallError> {
+    async fn call(&self, command: Command) -> Result<String, CallError> {
         call(self.directory.path(), command).await
     }
 
@@ -90,10 +90,11 @@ async fn each_command_is_done() {
     world.call(Command::OpenSignUp).await.expect("it works");
     world.sign_up("ben").await.expect("it is open");
 
-    world
-        .call(Command::DisableUser { handle: handle() })
-        .await
-        .expect("it works");
+    let disable = || world.call(Command::DisableUser { handle: handle() });
+    let said = disable().await.expect("it works");
+    assert!(said.starts_with("Disabled Ann. 1 device is"), "{said}");
+    let said = disable().await.expect("it works");
+    assert!(said.contains("No device was logged in"), "{said}");
     assert_eq!(
         world.log_in("ann", PASSWORD).await,
         Err(Reason::UserDisabled)

@@ -75,11 +75,12 @@ impl Accounts {
         if !self.inner.hasher.verify(old, hash).await? {
             return Err(wrong_credentials());
         }
-        self.set_password(user, new, Some(caller.device)).await
+        self.set_password(user, new, Some(caller.device)).await?;
+        Ok(())
     }
 
-    /// Gives a user another password and ends all devices, as an operator may.
-    pub async fn reset_password(&self, handle: &str, new: SecretString) -> Result<(), Refusal> {
+    /// Gives a user another password and ends all devices, as an operator may. Returns how many.
+    pub async fn reset_password(&self, handle: &str, new: SecretString) -> Result<usize, Refusal> {
         let length_min = self.inner.limits.password_characters_min;
         password::check_length("password", new.expose_secret(), length_min)?;
         let user = self.user_by_handle(handle).await?;
@@ -91,7 +92,7 @@ impl Accounts {
         user: User,
         new: SecretString,
         keep: Option<DeviceId>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let names = vec![user.handle, user.display_name];
         let hash = self.inner.hasher.hash_new(new, names).await?;
         let accounts = self.clone();
@@ -102,22 +103,25 @@ impl Accounts {
                 .set_password(user.id, hash, keep, now)
                 .await;
             let revoked = revoked.map_err(store_refusal)?.ok_or_else(user_not_found)?;
+            let ended = revoked.len();
             accounts.inner.revocations.add(revoked, now);
-            Ok(())
+            Ok(ended)
         })
         .await
     }
 
-    /// Disables a user and ends all devices, or enables the user, as an operator may.
-    pub async fn set_disabled(&self, handle: &str, disabled: bool) -> Result<(), Refusal> {
+    /// Disables a user and ends all devices, or enables the user, as an operator may. Returns how
+    /// many devices ended.
+    pub async fn set_disabled(&self, handle: &str, disabled: bool) -> Result<usize, Refusal> {
         let user = self.user_by_handle(handle).await?.id;
         let accounts = self.clone();
         Self::to_the_end(async move {
             let now = accounts.now().wall;
             let revoked = accounts.store().set_disabled(user, disabled, now).await;
             let revoked = revoked.map_err(store_refusal)?.ok_or_else(user_not_found)?;
+            let ended = revoked.len();
             accounts.inner.revocations.add(revoked, now);
-            Ok(())
+            Ok(ended)
         })
         .await
     }
