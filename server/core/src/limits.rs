@@ -95,13 +95,17 @@ limits! {
         user_send_burst: u64 = 60, "entries";
         /// Entries a minute that a user may append after that.
         user_sends_per_minute: u64 = 300, "entries/min";
+        /// Calls of CreateRoom and OpenDirect that a user may make at once, retries included.
+        user_claim_burst: u64 = 60, "calls";
+        /// Calls of CreateRoom and OpenDirect a minute that a user may make after that.
+        user_claims_per_minute: u64 = 60, "calls/min";
         /// Streams and steps of Sync that a user may begin at once; each 100 marks that one of them says
         /// again count as one more.
         user_opens_burst: u64 = 120, "opens";
         /// Streams and steps of Sync a minute that a user may begin after that.
         user_opens_per_minute: u64 = 600, "opens/min";
         /// Frames of a session that are neither sends nor heartbeats, at once and a minute; and unary
-        /// calls of a user that set marks or show typing.
+        /// calls of a user that set marks or the status or show typing.
         session_control_per_minute: u64 = 120, "frames/min";
         /// Commands of a session that are unanswered.
         session_unanswered_max: u64 = 64, "commands";

@@ -54,8 +54,8 @@ magpie_core::limits! {
         refresh_burst: u64 = 2_000, "renewals";
         /// Renewals of tokens a minute from one address after that.
         refreshes_per_minute: u64 = 600, "renewals/min";
-        /// Look-ups of people by handle, of one account, at once. An invitation counts for each handle
-        /// that nobody has.
+        /// Look-ups of people by handle, of one account, at once: FindUser, OpenDirect, and InviteMembers,
+        /// which counts for each handle that nobody has and at least once.
         find_user_burst: u64 = 100, "look-ups";
         /// Look-ups of people by handle, of one account, a minute after that.
         find_users_per_minute: u64 = 60, "look-ups/min";

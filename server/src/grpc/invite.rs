@@ -1,6 +1,6 @@
 //! Adding people to a group: one outcome for each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use magpie::v1::{self, InviteOutcome};
 use magpie_core::{
@@ -33,14 +33,20 @@ pub(super) async fn invite(
     }
     services
         .people
-        .count_look_ups(caller.user, 1)
+        .count_look_up(caller.user)
         .map_err(refused)?;
-    let people = find(services, &invite.handles).await?;
+    let handles: BTreeSet<_> = invite
+        .handles
+        .iter()
+        .filter_map(|handle| validate::fold_handle(handle))
+        .collect();
+    let named = handles.len();
+    let people = find(services, handles).await?;
     // Whoever is found is told of the invitation; what must not come cheap is to try names out.
-    let unknown = invite.handles.len().saturating_sub(people.len()) as u64;
+    let unknown = named.saturating_sub(people.len()) as u64;
     services
         .people
-        .count_look_ups(caller.user, unknown)
+        .count_unknown(caller.user, unknown)
         .map_err(refused)?;
     let barred = people.iter().filter(|person| !person.has_room);
     let what = What::Invite {
@@ -84,12 +90,9 @@ struct Person {
     has_room: bool,
 }
 
-async fn find(services: &Services, handles: &[String]) -> Result<Vec<Person>, Status> {
-    let folded = handles
-        .iter()
-        .filter_map(|handle| validate::fold_handle(handle))
-        .collect();
-    let users = services.accounts.users_by_handle(folded).await;
+async fn find(services: &Services, handles: BTreeSet<String>) -> Result<Vec<Person>, Status> {
+    let handles = handles.into_iter().collect();
+    let users = services.accounts.users_by_handle(handles).await;
     let users = users.map_err(store_refusal).map_err(refused)?;
     let counts = services
         .accounts

@@ -319,6 +319,7 @@ async fn make(
         unless_retry: None,
         held: Held::default(),
     };
+    let submit = services.counted(submit);
     match services.router.command(submit).await {
         // Another call for the same room was quicker.
         Err(refusal) if refusal.reason == Reason::IdReused => Ok(()),
@@ -367,7 +368,7 @@ async fn peer(
             ("user_id", services.accounts.users(vec![id]).await)
         }
         Some(Peer::Handle(handle)) => {
-            services.people.count_look_ups(user, 1).map_err(refused)?;
+            services.people.count_look_up(user).map_err(refused)?;
             let handle = validate::handle("handle", &handle).map_err(refused)?;
             (
                 "handle",

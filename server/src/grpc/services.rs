@@ -49,6 +49,8 @@ pub struct Inner {
     writers: Mutex<Limiter<UserId>>,
     /// How fast each user sets marks and the status and shows typing by unary calls.
     signs: Mutex<Limiter<UserId>>,
+    /// How fast each user claims rooms in the account store.
+    claims: Mutex<Limiter<UserId>>,
     /// How fast each user begins sessions.
     opens: Mutex<Limiter<UserId>>,
 }
@@ -99,6 +101,10 @@ impl Services {
             burst: parts.limits.user_opens_burst,
             per_minute: parts.limits.user_opens_per_minute,
         };
+        let claims = Rate {
+            burst: parts.limits.user_claim_burst,
+            per_minute: parts.limits.user_claims_per_minute,
+        };
         Self(Arc::new(Inner {
             router: parts.router,
             accounts: parts.accounts,
@@ -112,6 +118,7 @@ impl Services {
             discovery: parts.discovery,
             writers: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
             signs: Mutex::new(Limiter::new(signs, SENDERS_MAX)),
+            claims: Mutex::new(Limiter::new(claims, SENDERS_MAX)),
             opens: Mutex::new(Limiter::new(opens, SENDERS_MAX)),
         }))
     }
@@ -129,10 +136,10 @@ impl Inner {
         submit
     }
 
-    /// Counts a room that is to be claimed, as the entry that creates it.
+    /// Counts a room that is to be claimed.
     pub(super) fn counted_claim(&self, user: UserId) -> Result<(), Refusal> {
-        let why = "you create rooms faster than you may; slow down";
-        self.take(&self.writers, user, 1, why)
+        let why = "you create or open rooms faster than you may; slow down";
+        self.take(&self.claims, user, 1, why)
     }
 
     /// Counts what is set or shown by a unary call. On a stream the session counts it.

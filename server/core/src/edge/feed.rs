@@ -271,6 +271,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             if matches!(open.state, State::Open) {
                 if revision == open.revision + 1 {
                     self.account_changed(session, revision, rows);
+                    self.pump(session);
                 } else if revision > open.revision {
                     self.reread(session);
                 }

@@ -260,7 +260,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
     }
 
-    /// Takes in rows of the account that changed while the session is open.
+    /// Takes in rows of the account that changed while the session is open. What follows from them is
+    /// pumped by who knows whether these are all.
     pub(super) fn account_changed(
         &mut self,
         session: SessionId,
@@ -285,7 +286,6 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 followers.passed += 1;
             }
         }
-        self.pump(session);
     }
 
     /// Tells the session the rows. False: it knows them already, or reads too slowly to be told.

@@ -332,3 +332,43 @@ fn bye_ends_a_session_once_what_was_asked_before_is_answered() {
     assert_eq!(told.0.borrow().iter().filter(is_answer).count(), 2);
     assert_eq!(edge.sessions(), 0);
 }
+
+#[test]
+fn nothing_else_is_told_before_all_rows_of_the_account_are() {
+    let (mut edge, told) = (
+        Edge::new(EdgeId(0), 1, Limits::default(), Uncoded),
+        Told::default(),
+    );
+    let open = Input::Open {
+        session: SESSION,
+        caller: Caller {
+            user: UserId::new(7).expect("an id"),
+            device: DeviceId::new(1).expect("an id"),
+            expires: Timestamp(u64::MAX),
+        },
+        hello: Box::default(),
+        outlet: told.clone(),
+    };
+    edge.handle(open, at(0));
+    // Rooms that were left long ago: there is nothing to bring up to date.
+    let left = |number: u64| AccountRoom {
+        room: RoomId::new(number.cast_signed()).expect("an id"),
+        kind: RoomKind::Group,
+        joined: Seq::ZERO.next(),
+        left: Some(Seq::ZERO.next()),
+    };
+    for page in 1..=3 {
+        let asked = std::iter::from_fn(|| edge.poll())
+            .any(|output| matches!(output, Output::ReadAccount { since, .. } if since == page - 1));
+        assert!(asked, "page {page} is asked for");
+        let account = Account {
+            revision: page,
+            rows: vec![left(page)],
+            more: page < 3,
+            rooms: Vec::new(),
+        };
+        edge.handle(Input::Account(SESSION, Some(Box::new(account))), at(page));
+        let caught_up = told.0.borrow().contains(&Frame::CaughtUp);
+        assert_eq!(caught_up, page == 3, "after page {page}");
+    }
+}

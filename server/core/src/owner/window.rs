@@ -182,6 +182,11 @@ impl<T> Owner<T> {
     /// Takes in what a reading asked for, and goes on with it and with those that wait for their turn.
     pub(super) fn fetched(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
         self.go_on(read, fetched, now);
+        self.serve_readings();
+    }
+
+    /// Asks the store for those that wait, as many as it may be asked for.
+    pub(super) fn serve_readings(&mut self) {
         while (self.reading.len() as u64) < self.limits.owner_reads_max
             && let Some((reading, fetch)) = self.to_read.pop_front()
         {
@@ -189,7 +194,7 @@ impl<T> Owner<T> {
         }
     }
 
-    fn go_on(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
+    pub(super) fn go_on(&mut self, read: ReadNo, fetched: Option<Fetched>, now: Now) {
         let Some(mut reading) = self.reading.remove(&read) else {
             return;
         };
@@ -233,12 +238,14 @@ impl<T> Owner<T> {
             self.outputs.push_back(Output::Halt(halt));
             return self.give_up(reading, "the log is damaged", now);
         }
-        // One that was under way keeps its place before those that wait.
+        // One that was under way keeps its place before those that wait, and a new one comes after
+        // them.
         let begun = reading.asked.replace(fetch).is_some();
         if let Some(State::Active(active)) = self.rooms.get_mut(&reading.room) {
             active.readings += 1;
         }
-        if begun || (self.reading.len() as u64) < self.limits.owner_reads_max {
+        let free = (self.reading.len() as u64) < self.limits.owner_reads_max;
+        if begun || (free && self.to_read.is_empty()) {
             self.fetch(reading, fetch);
         } else {
             self.to_read.push_back((reading, fetch));

@@ -37,15 +37,28 @@ impl Accounts {
         changed.map_err(store_refusal)?.ok_or_else(user_not_found)
     }
 
-    /// Counts look-ups of people by handle that were or are to be made otherwise.
-    pub fn count_look_ups(&self, caller: UserId, count: u64) -> Result<(), Refusal> {
+    /// Counts a call that looks people up by handle, before it does.
+    pub fn count_look_up(&self, caller: UserId) -> Result<(), Refusal> {
         let now = self.now().instant;
-        self.inner.rates.find_users(caller, count, now)
+        self.inner.rates.find_users(caller, 1, now)
+    }
+
+    /// Counts the handles of such a call that nobody has. One was counted with the call; of more than
+    /// a burst, a burst.
+    pub fn count_unknown(&self, caller: UserId, unknown: u64) -> Result<(), Refusal> {
+        let more = unknown.min(self.inner.limits.find_user_burst);
+        match more.saturating_sub(1) {
+            0 => Ok(()),
+            more => {
+                let now = self.now().instant;
+                self.inner.rates.find_users(caller, more, now)
+            }
+        }
     }
 
     /// Finds a user by handle, within the rate at which the caller may.
     pub async fn find_user(&self, caller: Caller, handle: &str) -> Result<User, Refusal> {
-        self.count_look_ups(caller.user, 1)?;
+        self.count_look_up(caller.user)?;
         validate::handle("handle", handle)?;
         self.user_by_handle(handle).await
     }

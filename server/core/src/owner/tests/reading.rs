@@ -358,3 +358,30 @@ proptest! {
         prop_assert_eq!(seen, entries);
     }
 }
+
+#[test]
+fn a_reading_that_begins_comes_after_those_that_wait() {
+    let limits = Limits {
+        room_tail_entries_max: 1,
+        owner_reads_max: 1,
+        ..Limits::default()
+    };
+    let mut scene = Scene::new(log((0..600).map(|_| Some(10))), 0, limits);
+    scene.ask(1, Query::Message(seq(5)));
+    scene.ask(2, Query::Message(seq(6)));
+    assert_eq!(scene.asked.len(), 1);
+    // What the answer sets off, while the one before it is being dealt with.
+    let (no, Fetch::Entries(span)) = scene.asked.pop_front().expect("a fetch") else {
+        panic!("entries are asked for");
+    };
+    let rows = Fetched::Entries(scene.rows(span));
+    scene.owner.go_on(no, Some(rows), at(0));
+    scene
+        .owner
+        .query(3, room(1), bob(), Query::Message(seq(7)), at(0));
+    scene.owner.serve_readings();
+    scene.perform();
+    while scene.answer() {}
+    let tokens: Vec<_> = scene.views.iter().map(|(token, _)| *token).collect();
+    assert_eq!(tokens, [1, 2, 3]);
+}
