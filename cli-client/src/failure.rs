@@ -186,8 +186,8 @@ impl Failure {
     pub(crate) fn with_unknown_outcome(mut self, retry_id: &str) -> Self {
         self.0.exit = Exit::OutcomeUnknown;
         let hint = format!(
-            "an earlier attempt may have taken effect; run the same command again later with \
-             `--id {retry_id}`"
+            "it may have taken effect, or do so yet; run the same command again later with \
+             `--id {retry_id}`: it does so at most once"
         );
         // What the reason itself says to do is nearer to the point.
         self.0.hint.get_or_insert(hint);

@@ -109,12 +109,25 @@ fn yourself(failure: Failure) -> Failure {
         .hint("make a room of your own with `magpie create TITLE`")
 }
 
-/// What a room is called: its title, or the other person of a direct room.
+/// What a room is called: its title, or the other person of a direct room, for which no title can be
+/// taken.
 pub(crate) fn title(room: &RoomSummary, names: &Names) -> String {
     if room.kind() == RoomKind::Direct {
         names.handle(room.peer_user_id)
     } else {
-        text::one_line(&room.title)
+        let title = text::one_line(&room.title);
+        match title.starts_with('@') {
+            true => format!("“{title}”"),
+            false => title,
+        }
+    }
+}
+
+/// How a group is named on a command line: by its title, unless that looks like a person.
+pub(crate) fn word(room: &RoomSummary) -> String {
+    match room.title.starts_with('@') {
+        true => room.room_id.to_string(),
+        false => text::shell_word(&room.title),
     }
 }
 

@@ -115,6 +115,11 @@ where
             "--tls-cert and --tls-key are given together or not at all",
         ));
     }
+    if settings.drain_window.0 > settings.drain_timeout.0 {
+        return Err(Error::Conflict(
+            "drain-window is longer than drain-timeout, which ends it: make it shorter",
+        ));
+    }
     let data_dir = settings.data_dir.clone().unwrap_or_else(directory::default);
     let shown = show::toml(&Settings::command(), &matches, &data_dir, &limits);
     let action = settings.action.clone();

@@ -128,6 +128,7 @@ impl Talk<'_> {
     async fn go_on(&mut self, events: &mut Events, typed: &mut Lines) -> Result<()> {
         let mut leave_by = None;
         loop {
+            let unanswered = self.unanswered.len();
             tokio::select! {
                 // What is not answered by then is said at the end.
                 () = until(leave_by) => return Ok(()),
@@ -141,6 +142,10 @@ impl Talk<'_> {
                     Some(line) => self.say(&line).await?,
                     None => self.is_leaving = true,
                 },
+            }
+            if self.unanswered.len() < unanswered {
+                // The node answers, if slowly: it is waited for anew.
+                leave_by = None;
             }
             if self.is_leaving {
                 leave_by.get_or_insert_with(|| Instant::now() + self.link.timeout());

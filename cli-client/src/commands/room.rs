@@ -43,7 +43,7 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
                 text::one_line(&room.title),
                 room.room_id,
                 app.program(&link),
-                text::shell_word(&room.title)
+                rooms::word(&room)
             )
         },
         || json::room(&room, &names),

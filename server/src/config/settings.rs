@@ -157,7 +157,7 @@ pub struct Settings {
         global = true,
         value_name = "FILTER",
         env = "MAGPIE_LOG",
-        default_value = "info,fjall=warn,lsm_tree=warn",
+        default_value = "info,h2=error,fjall=warn,lsm_tree=warn",
         value_parser = log_filter
     )]
     pub log: String,

@@ -97,6 +97,15 @@ fn flag_wins_over_file_and_file_over_default() {
 }
 
 #[test]
+fn leaving_takes_no_less_time_than_a_part_of_it() {
+    let flags = ["--drain-window=20s", "--drain-timeout=1s"];
+    let error = config(&flags).expect_err("it does not fit").to_string();
+    assert!(error.contains("drain-window"), "{error}");
+    assert!(error.contains("drain-timeout"), "{error}");
+    config(&["--drain-window=1s", "--drain-timeout=1s"]).expect("it fits");
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_named_with_its_key() {
     for (text, named) in [
         ("lisen = \"127.0.0.1:1\"", "lisen"),

@@ -170,3 +170,37 @@ async fn tail_ends_well_with_its_reader_however_quiet_the_room_is() {
     })
     .await;
 }
+
+/// What is piped into a chat faster than it may be sent is waited for as long as answers come.
+#[tokio::test]
+async fn a_chat_waits_for_a_node_that_answers_slowly() {
+    guarded_for(TIME_MAX, async {
+        let slow = Setup::new()
+            .limit("room_send_burst", 4)
+            .limit("room_sends_per_minute", 120);
+        let node = slow.start().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let lines: Vec<String> = (1..=9).map(|number| number.to_string()).collect();
+        let chat = ["--timeout", "2", "chat", "nest"];
+        let ended = ann.run_with(&chat, &lines.join("\n")).await;
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert_eq!(history_texts(&ann, &["history", "nest"]).await, lines);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_title_passes_for_a_person() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        let made = ann.run(&["create", "@bob"]).await;
+        let next = made.lines().find(|line| line.starts_with("Next: "));
+        let next = next.expect("a next step");
+        assert!(!next.contains("@bob"), "{made:#?}");
+        let rooms = ann.run(&["rooms"]).await;
+        assert!(rooms.contains("“@bob”"), "{rooms:#?}");
+    })
+    .await;
+}
