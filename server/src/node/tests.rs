@@ -77,7 +77,7 @@ async fn ports_answer_people_and_monitors() {
 
 #[tokio::test]
 async fn health_follows_the_drain() {
-    let running = start_with(&["--drain-window=1h"]).await;
+    let running = start_with(&["--drain-window=1h", "--drain-timeout=1h"]).await;
     let mut client = HealthClient::new(running.channel());
     let service = "magpie.v1.AuthService".to_owned();
     let ask = HealthCheckRequest { service };
@@ -133,7 +133,7 @@ async fn health_follows_the_drain() {
 
 #[tokio::test]
 async fn draining_node_refuses_new_sessions() {
-    let running = start_with(&["--drain-window=1h"]).await;
+    let running = start_with(&["--drain-window=1h", "--drain-timeout=1h"]).await;
     let session = running.node.drain().session();
     running.node.shutdown();
     let mut chat = v1::chat_service_client::ChatServiceClient::new(running.channel());
