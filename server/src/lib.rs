@@ -16,5 +16,6 @@ pub mod node;
 mod owner;
 pub mod presence;
 pub mod router;
+mod shared_limiter;
 pub mod telemetry;
 pub mod validate;

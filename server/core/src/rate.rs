@@ -69,13 +69,8 @@ impl<K: Ord + Clone> Limiter<K> {
         }
     }
 
-    /// Takes one token of a key, or says how long until there is one.
-    pub fn take(&mut self, key: &K, now: Instant) -> Result<(), Duration> {
-        self.take_many(key, 1, now)
-    }
-
     /// Takes so many tokens of a key: see [`Bucket::take`].
-    pub fn take_many(&mut self, key: &K, tokens: u64, now: Instant) -> Result<(), Duration> {
+    pub fn take(&mut self, key: &K, tokens: u64, now: Instant) -> Result<(), Duration> {
         if let Some(bucket) = self.buckets.get_mut(key) {
             return bucket.take(self.rate, tokens, now);
         }
@@ -148,9 +143,9 @@ mod tests {
     fn a_limiter_refuses_new_keys_when_full_of_busy_ones() {
         let mut limiter = Limiter::new(RATE, 2);
         let now = Instant(0);
-        assert!(limiter.take(&1, now).is_ok() && limiter.take(&2, now).is_ok());
-        assert!(limiter.take(&3, now).is_err());
-        assert!(limiter.take(&3, Instant(10_000)).is_ok());
+        assert!(limiter.take(&1, 1, now).is_ok() && limiter.take(&2, 1, now).is_ok());
+        assert!(limiter.take(&3, 1, now).is_err());
+        assert!(limiter.take(&3, 1, Instant(10_000)).is_ok());
     }
 
     proptest! {

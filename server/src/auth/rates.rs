@@ -3,18 +3,17 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use magpie_core::{
     ids::UserId,
-    rate::{Limiter, Rate},
     refusal::{Reason, Refusal},
     time::Instant,
 };
 
 use super::limits::Limits;
+use crate::shared_limiter::SharedLimiter;
 
 /// The addresses that count as one: an IPv4 address, or the /64 that an IPv6 network hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,91 +38,80 @@ impl Source {
 /// All rates of one node.
 #[derive(Debug)]
 pub(super) struct Rates {
-    sign_ups: Mutex<Limiter<Source>>,
-    log_ins: Mutex<Limiter<Source>>,
-    refreshes: Mutex<Limiter<Source>>,
+    sign_ups: SharedLimiter<Source>,
+    log_ins: SharedLimiter<Source>,
+    refreshes: SharedLimiter<Source>,
     /// By handle, of accounts that need not exist.
-    password_tries: Mutex<Limiter<String>>,
-    find_users: Mutex<Limiter<UserId>>,
-    profile_changes: Mutex<Limiter<UserId>>,
+    password_tries: SharedLimiter<String>,
+    find_users: SharedLimiter<UserId>,
+    profile_changes: SharedLimiter<UserId>,
 }
 
 impl Rates {
     pub(super) fn new(limits: &Limits) -> Self {
         let keys_max = usize::try_from(limits.rate_keys_max).unwrap_or(usize::MAX);
-        let rate = |burst, per_minute| Rate { burst, per_minute };
         Self {
-            sign_ups: Mutex::new(Limiter::new(
-                rate(limits.sign_up_burst, limits.sign_ups_per_minute),
+            sign_ups: SharedLimiter::new(
+                limits.sign_up_burst,
+                limits.sign_ups_per_minute,
                 keys_max,
-            )),
-            log_ins: Mutex::new(Limiter::new(
-                rate(limits.log_in_burst, limits.log_ins_per_minute),
+            ),
+            log_ins: SharedLimiter::new(limits.log_in_burst, limits.log_ins_per_minute, keys_max),
+            refreshes: SharedLimiter::new(
+                limits.refresh_burst,
+                limits.refreshes_per_minute,
                 keys_max,
-            )),
-            refreshes: Mutex::new(Limiter::new(
-                rate(limits.refresh_burst, limits.refreshes_per_minute),
+            ),
+            password_tries: SharedLimiter::new(
+                limits.password_tries_burst,
+                limits.password_tries_per_minute,
                 keys_max,
-            )),
-            password_tries: Mutex::new(Limiter::new(
-                rate(
-                    limits.password_tries_burst,
-                    limits.password_tries_per_minute,
-                ),
+            ),
+            find_users: SharedLimiter::new(
+                limits.find_user_burst,
+                limits.find_users_per_minute,
                 keys_max,
-            )),
-            find_users: Mutex::new(Limiter::new(
-                rate(limits.find_user_burst, limits.find_users_per_minute),
+            ),
+            profile_changes: SharedLimiter::new(
+                limits.profile_change_burst,
+                limits.profile_changes_per_minute,
                 keys_max,
-            )),
-            profile_changes: Mutex::new(Limiter::new(
-                rate(
-                    limits.profile_change_burst,
-                    limits.profile_changes_per_minute,
-                ),
-                keys_max,
-            )),
+            ),
         }
     }
 
     pub(super) fn sign_up(&self, peer: SocketAddr, now: Instant) -> Result<(), Refusal> {
-        take(&self.sign_ups, &Source::of(peer), now)
+        take(&self.sign_ups, &Source::of(peer), 1, now)
     }
 
     pub(super) fn log_in(&self, peer: SocketAddr, now: Instant) -> Result<(), Refusal> {
-        take(&self.log_ins, &Source::of(peer), now)
+        take(&self.log_ins, &Source::of(peer), 1, now)
     }
 
     pub(super) fn refresh(&self, peer: SocketAddr, now: Instant) -> Result<(), Refusal> {
-        take(&self.refreshes, &Source::of(peer), now)
+        take(&self.refreshes, &Source::of(peer), 1, now)
     }
 
     pub(super) fn password_try(&self, handle: &str, now: Instant) -> Result<(), Refusal> {
-        take(&self.password_tries, &handle.to_owned(), now)
+        take(&self.password_tries, &handle.to_owned(), 1, now)
     }
 
     pub(super) fn find_users(&self, user: UserId, count: u64, now: Instant) -> Result<(), Refusal> {
-        take_many(&self.find_users, &user, count, now)
+        take(&self.find_users, &user, count, now)
     }
 
     pub(super) fn profile_change(&self, user: UserId, now: Instant) -> Result<(), Refusal> {
-        take(&self.profile_changes, &user, now)
+        take(&self.profile_changes, &user, 1, now)
     }
 }
 
-fn take<K: Ord + Clone>(limiter: &Mutex<Limiter<K>>, key: &K, now: Instant) -> Result<(), Refusal> {
-    take_many(limiter, key, 1, now)
-}
-
-fn take_many<K: Ord + Clone>(
-    limiter: &Mutex<Limiter<K>>,
+fn take<K: Ord + Clone>(
+    limiter: &SharedLimiter<K>,
     key: &K,
-    count: u64,
+    tokens: u64,
     now: Instant,
 ) -> Result<(), Refusal> {
-    // A limiter is whole after each call, so a panic elsewhere does not spoil it.
-    let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-    limiter.take_many(key, count, now).map_err(|wait| {
+    limiter.take(key, tokens, now).map_err(|wait| {
         Refusal::new(
             Reason::RateLimited,
             "too many tries: wait as long as retry_after says",

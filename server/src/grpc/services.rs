@@ -1,13 +1,12 @@
 //! What the services of rooms, messages and streams share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use magpie_core::{
     command::{Answer, Command, Submit},
     ids::UserId,
     limits::Limits,
     owner::{Query, View},
-    rate::{Limiter, Rate},
     refusal::{Reason, Refusal},
 };
 use magpie_discovery::Standalone;
@@ -24,6 +23,7 @@ use crate::{
     metrics::Metrics,
     presence::Presences,
     router::Router,
+    shared_limiter::SharedLimiter,
 };
 
 /// The services of rooms, messages, presence, streams and discovery. Cheap to clone.
@@ -46,13 +46,13 @@ pub struct Inner {
     /// Where clients are sent.
     pub(super) discovery: Standalone,
     /// How fast each user appends entries, over all rooms.
-    writers: Mutex<Limiter<UserId>>,
+    writers: SharedLimiter<UserId>,
     /// How fast each user sets marks and the status and shows typing by unary calls.
-    signs: Mutex<Limiter<UserId>>,
+    signs: SharedLimiter<UserId>,
     /// How fast each user claims rooms in the account store.
-    claims: Mutex<Limiter<UserId>>,
+    claims: SharedLimiter<UserId>,
     /// How fast each user begins sessions.
-    opens: Mutex<Limiter<UserId>>,
+    opens: SharedLimiter<UserId>,
 }
 
 /// What [`Services`] is made of.
@@ -89,23 +89,14 @@ impl std::ops::Deref for Services {
 impl Services {
     /// Over these parts.
     pub fn new(parts: Parts) -> Self {
-        let rate = Rate {
-            burst: parts.limits.user_send_burst,
-            per_minute: parts.limits.user_sends_per_minute,
-        };
-        let signs = Rate {
-            burst: parts.limits.session_control_per_minute,
-            per_minute: parts.limits.session_control_per_minute,
-        };
-        let opens = Rate {
-            burst: parts.limits.user_opens_burst,
-            per_minute: parts.limits.user_opens_per_minute,
-        };
-        let claims = Rate {
-            burst: parts.limits.user_claim_burst,
-            per_minute: parts.limits.user_claims_per_minute,
-        };
+        let limits = &parts.limits;
+        let limiter = |burst, per_minute| SharedLimiter::new(burst, per_minute, SENDERS_MAX);
+        let signs = limits.session_control_per_minute;
         Self(Arc::new(Inner {
+            writers: limiter(limits.user_send_burst, limits.user_sends_per_minute),
+            signs: limiter(signs, signs),
+            claims: limiter(limits.user_claim_burst, limits.user_claims_per_minute),
+            opens: limiter(limits.user_opens_burst, limits.user_opens_per_minute),
             router: parts.router,
             accounts: parts.accounts,
             authenticator: parts.people.authenticator(),
@@ -116,10 +107,6 @@ impl Services {
             drain: parts.drain,
             metrics: parts.metrics,
             discovery: parts.discovery,
-            writers: Mutex::new(Limiter::new(rate, SENDERS_MAX)),
-            signs: Mutex::new(Limiter::new(signs, SENDERS_MAX)),
-            claims: Mutex::new(Limiter::new(claims, SENDERS_MAX)),
-            opens: Mutex::new(Limiter::new(opens, SENDERS_MAX)),
         }))
     }
 }
@@ -166,15 +153,14 @@ impl Inner {
 
     fn take(
         &self,
-        limiter: &Mutex<Limiter<UserId>>,
+        limiter: &SharedLimiter<UserId>,
         user: UserId,
         tokens: u64,
         why: &'static str,
     ) -> Result<(), Refusal> {
         let now = self.clock.now().instant;
-        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
         limiter
-            .take_many(&user, tokens, now)
+            .take(&user, tokens, now)
             .map_err(|wait| Refusal::new(Reason::RateLimited, why).with_retry_after(wait))
     }
 

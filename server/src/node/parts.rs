@@ -175,10 +175,8 @@ async fn open_log(context: &Context) -> Result<Arc<Embedded>, StartError> {
     };
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, options));
     match opened.await {
-        Ok(opened) => match opened {
-            Ok(log) => Ok(Arc::new(log)),
-            Err(error) => Err(StartError::of_open(&context.config.data_dir, error).await),
-        },
+        Ok(Ok(log)) => Ok(Arc::new(log)),
+        Ok(Err(error)) => Err(StartError::of_open(&context.config.data_dir, error).await),
         Err(error) => Err(StartError::Part {
             what: "the log store could not be opened".to_owned(),
             exit_code: exit::SOFTWARE,

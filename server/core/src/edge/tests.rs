@@ -61,6 +61,15 @@ fn at(millis: u64) -> Now {
     }
 }
 
+/// The first device of a user.
+fn caller(user: i64) -> Caller {
+    Caller {
+        user: UserId::new(user).expect("an id"),
+        device: DeviceId::new(1).expect("an id"),
+        expires: Timestamp(u64::MAX),
+    }
+}
+
 #[test]
 fn a_crowd_that_comes_within_a_second_makes_one_frame_in_five_seconds() {
     let limits = Limits::default();
@@ -68,11 +77,7 @@ fn a_crowd_that_comes_within_a_second_makes_one_frame_in_five_seconds() {
     let crowd = limits.session_watch_max;
     let mut edge = Edge::new(EdgeId(0), 1, limits, Uncoded);
     let (session, told) = (SessionId(1), Told::default());
-    let caller = Caller {
-        user: UserId::new(1_000_000).expect("an id"),
-        device: DeviceId::new(1).expect("an id"),
-        expires: Timestamp(u64::MAX),
-    };
+    let caller = caller(1_000_000);
     let open = Input::Open {
         session,
         caller,
@@ -118,12 +123,7 @@ fn a_crowd_that_comes_within_a_second_makes_one_frame_in_five_seconds() {
 /// the account's. Both are asked for, in this order; no owner has answered.
 fn opened_with_a_strange_room(rooms: [RoomId; 2]) -> (Edge<Uncoded, Told>, UserId, Told) {
     let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
-    let (user, told) = (UserId::new(7).expect("an id"), Told::default());
-    let caller = Caller {
-        user,
-        device: DeviceId::new(1).expect("an id"),
-        expires: Timestamp(u64::MAX),
-    };
+    let (caller, told) = (caller(7), Told::default());
     let seq = Seq::ZERO.next();
     let hello = Hello {
         generation: 1,
@@ -150,7 +150,7 @@ fn opened_with_a_strange_room(rooms: [RoomId; 2]) -> (Edge<Uncoded, Told>, UserI
         })
         .collect();
     assert_eq!(asked, rooms);
-    (edge, user, told)
+    (edge, caller.user, told)
 }
 
 const SESSION: SessionId = SessionId(1);
@@ -238,11 +238,7 @@ fn marks_are_said_again_a_few_at_a_time_and_for_the_accounts_rooms_only() {
     };
     let open = Input::Open {
         session: SESSION,
-        caller: Caller {
-            user: UserId::new(7).expect("an id"),
-            device: DeviceId::new(1).expect("an id"),
-            expires: Timestamp(u64::MAX),
-        },
+        caller: caller(7),
         hello: Box::new(hello),
         outlet: told.clone(),
     };
@@ -341,11 +337,7 @@ fn nothing_else_is_told_before_all_rows_of_the_account_are() {
     );
     let open = Input::Open {
         session: SESSION,
-        caller: Caller {
-            user: UserId::new(7).expect("an id"),
-            device: DeviceId::new(1).expect("an id"),
-            expires: Timestamp(u64::MAX),
-        },
+        caller: caller(7),
         hello: Box::default(),
         outlet: told.clone(),
     };
