@@ -243,12 +243,23 @@ impl Session {
     /// # Panics
     /// When the stream cannot take it.
     pub async fn tell_raw(&self, frame: ClientFrame) {
+        assert!(
+            self.try_tell_raw(frame).await,
+            "an open stream takes frames"
+        );
+    }
+
+    /// The same where the server may end the stream meanwhile. False: it has.
+    ///
+    /// # Panics
+    /// When the stream was half-closed, or has no room for a frame in time.
+    pub async fn try_tell_raw(&self, frame: ClientFrame) -> bool {
         let commands = self
             .commands
             .as_ref()
             .expect("a stream that was not half-closed");
         let sent = guard::event("room for a frame", commands.send(frame)).await;
-        sent.expect("an open stream takes frames");
+        sent.is_ok()
     }
 
     /// Sends a frame; the answer is awaited apart, so that several can be under way.
