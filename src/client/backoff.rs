@@ -11,16 +11,24 @@ pub struct Profile {
     pub base: Duration,
     /// The highest ceiling.
     pub cap: Duration,
-    /// How long a stream must have lasted for the ceiling to fall back to `base`.
+    /// How long a stream must have lived after it was caught up for the ceiling to fall back to
+    /// `base`.
     pub stable: Duration,
 }
 
 impl Profile {
-    /// For people's devices: 1 s to 60 s. So a server that comes back is not run over.
+    /// For people's devices: 1 s to 60 s, so that a server that comes back is not run over. 10 s
+    /// of a good stream are enough to begin anew: one connection in 10 s from each client is what
+    /// a node's admission bears, and who was let in was not what overwhelmed it.
     pub const NORMAL: Self = Self {
         base: Duration::from_secs(1),
         cap: Duration::from_secs(60),
-        stable: Duration::from_secs(60),
+        stable: Duration::from_secs(10),
+    };
+    /// For programs that a person sits before and waits: as [`Profile::NORMAL`], but at most 10 s.
+    pub const ATTENDED: Self = Self {
+        cap: Duration::from_secs(10),
+        ..Self::NORMAL
     };
     /// For tests: 20 ms to 500 ms.
     pub const FAST: Self = Self {
@@ -34,6 +42,16 @@ impl Default for Profile {
     fn default() -> Self {
         Self::NORMAL
     }
+}
+
+/// What the wait comes after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// No stream came about, or one was lost; `good` is how long it lived after it was caught up.
+    Loss { good: Option<Duration> },
+    /// The node is about to stop, and says when another may be there. That is a plan, not a
+    /// fault: it tells nothing of how the next attempt will fare.
+    Draining,
 }
 
 /// The waits of one session.
@@ -51,20 +69,25 @@ impl Backoff {
         }
     }
 
-    /// The next wait. `lasted` is how long the lost stream was open, if it was; `at_least` is what
-    /// the server asked for, which the jitter comes on top of.
+    /// The next wait. `at_least` is what the server asked for, which the jitter comes on top of.
     pub(crate) fn next(
         &mut self,
-        lasted: Option<Duration>,
+        after: After,
         at_least: Duration,
         rng: &mut impl Rng,
     ) -> Duration {
-        if lasted.is_some_and(|lasted| lasted >= self.profile.stable) {
-            self.ceiling = self.profile.base;
-        }
-        let wait = self.ceiling.mul_f64(rng.random::<f64>());
-        self.ceiling = (self.ceiling * 2).min(self.profile.cap);
-        at_least + wait
+        let ceiling = match after {
+            After::Draining => self.profile.base,
+            After::Loss { good } => {
+                if good.is_some_and(|good| good >= self.profile.stable) {
+                    self.ceiling = self.profile.base;
+                }
+                let ceiling = self.ceiling;
+                self.ceiling = (ceiling * 2).min(self.profile.cap);
+                ceiling
+            }
+        };
+        at_least + ceiling.mul_f64(rng.random::<f64>())
     }
 }
 
@@ -74,14 +97,18 @@ mod tests {
 
     use super::*;
 
+    const FAILED: After = After::Loss { good: None };
+
     #[test]
     fn waits_lie_under_a_doubling_ceiling_up_to_the_cap() {
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut backoff = Backoff::new(Profile::NORMAL);
-        for power in 0..10 {
-            let ceiling = Duration::from_secs(1 << power).min(Duration::from_secs(60));
-            assert!(backoff.next(None, Duration::ZERO, &mut rng) <= ceiling);
-            assert_eq!(backoff.ceiling, (ceiling * 2).min(Duration::from_secs(60)));
+        for profile in [Profile::NORMAL, Profile::ATTENDED] {
+            let mut rng = StdRng::seed_from_u64(1);
+            let mut backoff = Backoff::new(profile);
+            for power in 0..10 {
+                let ceiling = Duration::from_secs(1 << power).min(profile.cap);
+                assert!(backoff.next(FAILED, Duration::ZERO, &mut rng) <= ceiling);
+                assert_eq!(backoff.ceiling, (ceiling * 2).min(profile.cap));
+            }
         }
     }
 
@@ -90,12 +117,30 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(2);
         let mut backoff = Backoff::new(Profile::NORMAL);
         for _ in 0..8 {
-            backoff.next(None, Duration::ZERO, &mut rng);
+            backoff.next(FAILED, Duration::ZERO, &mut rng);
         }
-        backoff.next(Some(Duration::from_secs(59)), Duration::ZERO, &mut rng);
+        let good = |secs| After::Loss {
+            good: Some(Duration::from_secs(secs)),
+        };
+        backoff.next(good(9), Duration::ZERO, &mut rng);
         assert_eq!(backoff.ceiling, Duration::from_secs(60));
-        let wait = backoff.next(Some(Duration::from_secs(60)), Duration::ZERO, &mut rng);
+        let wait = backoff.next(good(10), Duration::ZERO, &mut rng);
         assert!(wait <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn drain_neither_raises_the_ceiling_nor_waits_under_it() {
+        let mut rng = StdRng::seed_from_u64(5);
+        let mut backoff = Backoff::new(Profile::NORMAL);
+        for _ in 0..4 {
+            backoff.next(FAILED, Duration::ZERO, &mut rng);
+        }
+        let wish = Duration::from_secs(1);
+        for _ in 0..100 {
+            let wait = backoff.next(After::Draining, wish, &mut rng);
+            assert!((wish..=wish * 2).contains(&wait), "{wait:?}");
+        }
+        assert_eq!(backoff.ceiling, Duration::from_secs(16));
     }
 
     #[test]
@@ -103,10 +148,10 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(4);
         let mut backoff = Backoff::new(Profile::NORMAL);
         while backoff.ceiling < Profile::NORMAL.cap {
-            backoff.next(None, Duration::ZERO, &mut rng);
+            backoff.next(FAILED, Duration::ZERO, &mut rng);
         }
         let shares: Vec<f64> = (0..1_000)
-            .map(|_| backoff.next(None, Duration::ZERO, &mut rng))
+            .map(|_| backoff.next(FAILED, Duration::ZERO, &mut rng))
             .map(|wait| wait.as_secs_f64() / Profile::NORMAL.cap.as_secs_f64())
             .collect();
         assert!(shares.iter().any(|share| *share < 0.05), "none is short");
@@ -122,7 +167,7 @@ mod tests {
         let wanted = Profile {
             base: Duration::from_secs(1),
             cap: Duration::from_secs(60),
-            stable: Duration::from_secs(60),
+            stable: Duration::from_secs(10),
         };
         assert_eq!(Profile::NORMAL, wanted);
         assert_eq!(Profile::default(), wanted);
@@ -133,6 +178,6 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let mut backoff = Backoff::new(Profile::FAST);
         let wish = Duration::from_secs(7);
-        assert!(backoff.next(None, wish, &mut rng) >= wish);
+        assert!(backoff.next(FAILED, wish, &mut rng) >= wish);
     }
 }

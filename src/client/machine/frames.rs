@@ -62,6 +62,7 @@ impl Machine {
                 self.rooms.handle_sync(sync, self.user_id, now, out)?;
             }
             Frame::CaughtUp(v1::CaughtUp {}) => {
+                self.handle_caught_up(now);
                 self.rooms.handle_caught_up(now);
                 self.emit(Event::CaughtUp, Step::None);
             }

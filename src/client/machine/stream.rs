@@ -7,6 +7,7 @@ use rand::RngExt;
 use super::Machine;
 use crate::{
     client::{
+        backoff::After,
         error::Error,
         event::{Connected, Event},
         limits::{
@@ -42,7 +43,8 @@ pub(super) enum Link {
 pub(super) struct Open {
     pub(super) number: u64,
     pub(super) limits: Limits,
-    opened: Instant,
+    /// When all that was missed had come.
+    caught_up: Option<Instant>,
     /// When the server was last heard.
     heard: Instant,
     /// When the client last spoke.
@@ -165,7 +167,7 @@ impl Machine {
         self.link = Link::Open(Open {
             number,
             limits,
-            opened: now,
+            caught_up: None,
             heard: now,
             spoke: now,
             interval,
@@ -206,7 +208,8 @@ impl Machine {
         };
         // The old stream still serves: try again while it does.
         let at_least = error.retry_after().unwrap_or_default();
-        let wait = self.backoff.next(None, at_least, &mut self.rng);
+        let after = after(&error, None);
+        let wait = self.backoff.next(after, at_least, &mut self.rng);
         open.move_at = Some(now + wait);
     }
 
@@ -234,8 +237,10 @@ impl Machine {
 
     /// The stream is gone; another comes after a wait.
     pub(super) fn lose(&mut self, cause: Error, now: Instant, at_least: Duration) {
-        let lasted = self.open().map(|open| now.duration_since(open.opened));
-        let retry_in = self.backoff.next(lasted, at_least, &mut self.rng);
+        let caught_up = self.open().and_then(|open| open.caught_up);
+        let good = caught_up.map(|at| now.duration_since(at));
+        let after = after(&cause, good);
+        let retry_in = self.backoff.next(after, at_least, &mut self.rng);
         self.link = Link::Waiting {
             until: now + retry_in,
         };
@@ -306,6 +311,13 @@ impl Machine {
         self.judge(error, verdict::of_closing(closing), now);
     }
 
+    /// All that was missed has come: the stream is as good as it gets.
+    pub(super) fn handle_caught_up(&mut self, now: Instant) {
+        if let Link::Open(open) = &mut self.link {
+            open.caught_up = Some(now);
+        }
+    }
+
     pub(super) fn handle_heard(&mut self, now: Instant) {
         if let Link::Open(open) = &mut self.link {
             open.heard = now;
@@ -367,6 +379,14 @@ impl Machine {
             Link::Dialing | Link::Ended => {}
         }
         due.into_iter().flatten().min()
+    }
+}
+
+/// What the next wait comes after. `good` is how long the lost stream had been caught up.
+fn after(cause: &Error, good: Option<Duration>) -> After {
+    match cause.reason() {
+        Some(Reason::Draining) => After::Draining,
+        _ => After::Loss { good },
     }
 }
 

@@ -276,3 +276,65 @@ fn answers_are_taken_while_frames_are_skipped_and_another_stream_brings_the_rest
     let dial = machine.poll_dial(now).expect("a wish to move");
     assert!(dial.hello.state.expect("a state").cursors.is_empty());
 }
+
+/// How long the machine says that it waits after the loss of its stream.
+fn wait_after(machine: &mut Machine, cause: Error, now: Instant) -> Duration {
+    let number = match machine.poll_dial(now) {
+        Some(dial) => dial.number,
+        None => machine.current().expect("a stream"),
+    };
+    machine.handle_lost(number, cause, now);
+    let waits = events(machine, now).into_iter().filter_map(|event| {
+        let Event::Disconnected { retry_in, .. } = event else {
+            return None;
+        };
+        Some(retry_in)
+    });
+    waits.last().expect("a wait")
+}
+
+fn drained() -> Error {
+    Error::from(v1::Error {
+        reason: Reason::Draining.into(),
+        retry_after: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
+        ..v1::Error::default()
+    })
+}
+
+#[test]
+fn drains_and_good_streams_keep_the_next_wait_short() {
+    let mut now = Instant::now();
+    let mut machine = machine(now);
+    for _ in 0..8 {
+        now += wait_after(&mut machine, lost(), now);
+    }
+    for _ in 0..50 {
+        // Whoever waits long already does not wait longer for a node that comes back.
+        let wait = wait_after(&mut machine, drained(), now);
+        assert!(wait <= ms(2_000), "{wait:?}");
+        now += wait;
+    }
+    let number = open(&mut machine, now);
+    machine.handle_frame(number, caught_up(), now);
+    now += Duration::from_secs(10);
+    let wait = wait_after(&mut machine, lost(), now);
+    assert!(wait <= ms(1_000), "{wait:?}");
+}
+
+#[test]
+fn stream_that_was_never_caught_up_is_no_good_one() {
+    let mut now = Instant::now();
+    let mut machine = machine(now);
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        open(&mut machine, now);
+        now += Duration::from_secs(30);
+        let wait = wait_after(&mut machine, lost(), now);
+        longest = longest.max(wait);
+        now += wait;
+    }
+    assert!(longest > ms(20_000), "{longest:?}");
+}
