@@ -1,4 +1,5 @@
-//! A bot that answers each message with the same text, and joins in wherever it is invited.
+//! A bot that answers each message with the same text, and joins in wherever it is invited. What is
+//! an answer itself it leaves alone, so that two such bots do not talk for ever.
 //!
 //! `MAGPIE_PASSWORD=... cargo run -p magpie --example echo_bot -- http://127.0.0.1:7400 echo`
 
@@ -42,7 +43,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn answer(session: &Session, entry: Entry) -> Result<(), Box<dyn Error>> {
     session.mark_read(entry.room_id, entry.seq).await?;
-    if let Some(Body::Message(Message { text, .. })) = entry.body {
+    if let Some(Body::Message(Message {
+        text, reply_to_seq, ..
+    })) = entry.body
+        && reply_to_seq.is_none()
+    {
         let draft = Draft::new(entry.room_id, text).replying_to(entry.seq);
         session.post(draft).await?;
     }

@@ -64,9 +64,9 @@ pub(crate) fn from_wire(time: &WireTimestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-/// RFC 3339 in UTC, with milliseconds at most where the time has no more.
+/// RFC 3339 in UTC, always with milliseconds, so that texts sort as times do.
 pub(crate) fn rfc3339(time: Option<&WireTimestamp>) -> Option<String> {
-    time.and_then(from_wire).map(|time| time.to_string())
+    time.and_then(from_wire).map(|time| format!("{time:.3}"))
 }
 
 /// Shows times as a person in one zone reads them, at one moment.
@@ -217,8 +217,13 @@ mod tests {
 
     #[test]
     fn json_times_are_rfc_3339_in_utc() {
-        let time = to_wire("2026-11-24T10:00:00.120Z".parse().unwrap());
-        assert_eq!(rfc3339(Some(&time)).unwrap(), "2026-11-24T10:00:00.12Z");
+        for (time, said) in [
+            ("2026-11-24T10:00:00.120Z", "2026-11-24T10:00:00.120Z"),
+            ("2026-11-24T10:00:00Z", "2026-11-24T10:00:00.000Z"),
+        ] {
+            let time = to_wire(time.parse().unwrap());
+            assert_eq!(rfc3339(Some(&time)).unwrap(), said);
+        }
     }
 
     #[test]

@@ -149,11 +149,11 @@ impl Failure {
             let what = format!("{}{NOTHING_SENT}", fault.what);
             return failure(&what).hint(fault.hint);
         }
-        let failure = failure(cause);
-        let cause = cause.to_ascii_lowercase();
-        failure.hint(if cause.contains(NO_TLS) {
-            "it does not speak TLS: write its address with http:// if you trust the way to it"
-        } else if is_loopback(server) {
+        if cause.to_ascii_lowercase().contains(NO_TLS) {
+            return failure(&format!("it does not speak TLS{NOTHING_SENT}"))
+                .hint("write its address with http:// if you trust the way to it");
+        }
+        failure(cause).hint(if is_loopback(server) {
             "is the node running? start one with `cargo run --release`, or name another with \
              --server URL"
         } else {

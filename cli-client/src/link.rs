@@ -107,6 +107,9 @@ impl Link {
     }
 }
 
+/// How a certificate begins in PEM (RFC 7468, section 5.1).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// The server to talk to, with the authorities that vouch for it.
 pub(crate) fn target(server: &str, ca_file: Option<&Path>) -> Result<Target> {
     let target = Target::new(server);
@@ -115,6 +118,16 @@ pub(crate) fn target(server: &str, ca_file: Option<&Path>) -> Result<Target> {
     };
     let pem = std::fs::read(path)
         .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
+    if !pem
+        .windows(CERTIFICATE.len())
+        .any(|line| line == CERTIFICATE)
+    {
+        let said = format!("{} holds no certificate in PEM", path.display());
+        return Err(Failure::local(said).hint(
+            "--ca-file wants the certificate of an authority, or of the node where that is \
+             self-signed; never a key",
+        ));
+    }
     Ok(target.with_ca(pem))
 }
 

@@ -26,6 +26,15 @@ async fn signed_up(node: &Node, handle: &str) -> Home {
     home
 }
 
+/// A node, the owner of a room named `nest`, and a member.
+async fn nest() -> (Node, Home, Home) {
+    let node = Node::start_new().await;
+    let (ann, bob) = (signed_up(&node, "ann").await, signed_up(&node, "bob").await);
+    ann.run(&["create", "nest"]).await;
+    ann.run(&["invite", "nest", "bob"]).await;
+    (node, ann, bob)
+}
+
 #[tokio::test]
 async fn two_people_sign_up_meet_and_talk() {
     guarded_for(Duration::from_secs(60), async {

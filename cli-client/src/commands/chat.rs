@@ -1,5 +1,6 @@
 //! `chat`: talks in one room, line by line.
 
+mod end;
 mod show;
 mod typed;
 
@@ -9,18 +10,18 @@ use magpie::{
     client::{Draft, Events, MessageId, Session, SessionOptions},
     v1::{RoomKind, RoomSummary},
 };
-use serde_json::{Map, json};
+use serde_json::Map;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::typed::Typed;
+use self::{end::Rest, typed::Typed};
 use crate::{
     app::App,
     commands::{
-        follow::{CLIENT, Follower, Item, Live},
+        follow::{self, Ending, Follower, Item, Live},
         history::{self, whole_command},
         room::room_names,
     },
-    failure::{Exit, Failure, Result},
+    failure::Result,
     limits::{OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX},
     link::{self, Link},
     names,
@@ -43,10 +44,13 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     let whole = whole_command(&app.program(&link), input);
     history::print(app, &follower.names, &past.messages, &whole)?;
 
+    if let Some(ending) = follower.ending_before(&room) {
+        return Err(ending.failure(&follower.title(room.room_id)));
+    }
+
     let options = SessionOptions {
-        client: CLIENT.to_owned(),
         watch_user_ids: Vec::from_iter((room.peer_user_id > 0).then_some(room.peer_user_id)),
-        ..SessionOptions::default()
+        ..follow::session_options()
     };
     let (session, mut events) = Session::open(link.api(), options);
     let (screen, mut typed, _restore) = terminal::open(app.out)?;
@@ -64,6 +68,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         sent_seq: 0,
         is_lost: false,
         is_leaving: false,
+        ending: None,
         refused: false,
     };
     talk.greet().await?;
@@ -73,7 +78,8 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     };
     drop(events);
     session.bye().await;
-    talk.end(end)
+    let unsent = end::unsent(&session.pending().await);
+    talk.rest(unsent).end(end)
 }
 
 /// Waits until then; for ever if there is no such time yet.
@@ -103,6 +109,8 @@ struct Talk<'a> {
     is_lost: bool,
     /// The person has no more to say; what is unanswered is waited for.
     is_leaving: bool,
+    /// The person is no member of the room any more, so nothing more comes.
+    ending: Option<Ending>,
     /// A message was refused, which the exit code tells.
     refused: bool,
 }
@@ -131,7 +139,7 @@ impl Talk<'_> {
             let unanswered = self.unanswered.len();
             tokio::select! {
                 // What is not answered by then is said at the end.
-                () = until(leave_by) => return Ok(()),
+                () = until(leave_by) => return self.left(),
                 event = events.next() => {
                     let Some(event) = event else { return Ok(()) };
                     for item in self.follower.take(event).await {
@@ -153,8 +161,26 @@ impl Talk<'_> {
             if self.is_leaving && self.unanswered.is_empty() {
                 let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
                 // What is not shown by then is sent all the same.
-                return rest.await.unwrap_or(Ok(()));
+                rest.await.unwrap_or(Ok(()))?;
+                return self.left();
             }
+        }
+    }
+
+    /// How it ends where nothing failed.
+    fn left(&self) -> Result<()> {
+        match self.ending {
+            Some(ending) => Err(ending.failure(&self.follower.title(self.room.room_id))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is left of the conversation.
+    fn rest(self, unsent: HashSet<MessageId>) -> Rest {
+        Rest {
+            unanswered: self.unanswered,
+            unsent,
+            refused: self.refused,
         }
     }
 
@@ -267,45 +293,5 @@ impl Talk<'_> {
             .mark_read(self.room.room_id, self.last_seq)
             .await
             .ok();
-    }
-
-    /// The end of the command: nothing that was typed is lost without a word.
-    fn end(self, end: Result<()>) -> Result<()> {
-        if matches!(&end, Err(failure) if failure.is_reader_gone()) {
-            return end;
-        }
-        if !self.unanswered.is_empty() {
-            let ids: Vec<String> = self.unanswered.keys().map(ToString::to_string).collect();
-            let texts: Vec<&String> = self.unanswered.values().collect();
-            let mut message = format!(
-                "{} messages were not answered and may not have been sent",
-                texts.len()
-            );
-            if let Err(failure) = end {
-                message.push_str(&format!(": {failure}"));
-            }
-            let again = |(id, text): (&MessageId, &String)| {
-                format!("\n  {id}  {}", text::snippet(text, REPEATED_COLUMNS_MAX))
-            };
-            let again: String = self.unanswered.iter().map(again).collect();
-            return Err(
-                Failure::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message)
-                    .hint(format!(
-                        "send each again, in this order, by `magpie send ROOM TEXT --id ID`: it appears at \
-                         most once{again}"
-                    ))
-                    .detail("client_message_ids", json!(ids))
-                    .detail("texts", json!(texts)),
-            );
-        }
-        end?;
-        if self.refused {
-            return Err(Failure::new(
-                Exit::Partly,
-                "NOT_ALL_SENT",
-                "some messages were not sent, as was said above",
-            ));
-        }
-        Ok(())
     }
 }

@@ -10,14 +10,17 @@ use std::{
 };
 
 use magpie::{
-    client::{Error as ClientError, Event, MessageId, SendError, Sent},
+    client::{Error as ClientError, Event, MessageId, Profile, SendError, Sent, SessionOptions},
     v1::{Entry, MemberRole, Presence, Reason, RoomSummary},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use self::membership::Membership;
-pub(crate) use self::{gap::Gap, membership::Ending};
+pub(crate) use self::{
+    gap::Gap,
+    membership::{Ending, no_member},
+};
 use crate::{
     limits::{FILL_WAIT, NAME_ATTEMPTS_MAX},
     link::Link,
@@ -25,8 +28,14 @@ use crate::{
     rooms, text,
 };
 
-/// Names the program in the node's log.
-pub(crate) const CLIENT: &str = concat!("magpie-cli/", env!("CARGO_PKG_VERSION"));
+/// How the sessions of this program start: it names itself in the node's log, and somebody waits.
+pub(crate) fn session_options() -> SessionOptions {
+    SessionOptions {
+        client: concat!("magpie-cli/", env!("CARGO_PKG_VERSION")).to_owned(),
+        profile: Profile::ATTENDED,
+        ..SessionOptions::default()
+    }
+}
 
 /// Something for the reader.
 #[derive(Debug)]

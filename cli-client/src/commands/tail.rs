@@ -4,19 +4,19 @@ use std::collections::HashSet;
 
 use magpie::{
     client::{Events, Session, SessionOptions},
-    v1::{Entry, Reason, RoomSummary},
+    v1::{Entry, RoomSummary},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::{
     app::App,
     args::Tail,
     commands::{
-        follow::{CLIENT, Ending, Follower, Gap, Item, Live},
+        follow::{self, Ending, Follower, Gap, Item, Live, no_member},
         history::{self, whole_command},
         room::room_names,
     },
-    failure::{Exit, Failure, Result, reason_name},
+    failure::{Failure, Result},
     json,
     limits::TAIL_TITLE_COLUMNS_MAX,
     link::{self, Link},
@@ -37,8 +37,7 @@ pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
     // Nobody need be at the terminal: the account counts as away.
     let options = SessionOptions {
         idle: true,
-        client: CLIENT.to_owned(),
-        ..SessionOptions::default()
+        ..follow::session_options()
     };
     let (session, mut events) = Session::open(link.api(), options);
     let end = tokio::select! {
@@ -214,33 +213,21 @@ impl<'a> Printer<'a> {
 
     /// Says that nothing more comes from a room; an error where that is so of all.
     fn end(&self, follower: &Follower<'_>, room_id: i64, ending: Ending) -> Result<()> {
-        let title = follower.title(room_id);
-        let (change, how) = match ending {
-            Ending::Left => (json!("left"), "you left"),
-            Ending::Removed => (json!("removed"), "you were removed from"),
-            Ending::Earlier => (Value::Null, "you are no member any more of"),
-        };
-        let words = format!("{how} “{title}”: nothing more comes from it");
-        let Some(rooms) = follower.wanted_rooms() else {
-            // The entry says it, and other rooms may come.
-            return Ok(());
-        };
-        if rooms > 1 || self.app.out.is_json() {
+        let words = ending.words(&follower.title(room_id));
+        let followed = follower.wanted_rooms();
+        if followed != Some(1) || self.app.out.is_json() {
             let mut facts = Map::new();
             facts.insert("room_id".to_owned(), json!(room_id.to_string()));
-            facts.insert("change".to_owned(), change);
+            facts.insert("change".to_owned(), json!(ending.change()));
             self.app.out.notice_with("room_ended", &words, facts);
         }
         if !follower.is_over() {
             return Ok(());
         }
-        let words = match rooms {
-            1 => words,
+        Err(no_member(match followed {
+            Some(1) => words,
             _ => "you are no member any more of any of these rooms".to_owned(),
-        };
-        let reason = reason_name(Reason::NotAMember);
-        Err(Failure::new(Exit::Refused, reason, words)
-            .hint("`magpie rooms` lists the rooms you are in"))
+        }))
     }
 
     fn entry(&mut self, app: &App, follower: &Follower<'_>, entry: &Entry) -> Result<()> {

@@ -6,23 +6,13 @@ use magpie_tests::{
     api::PASSWORD,
     cli::Home,
     guard::guarded_for,
-    node::Node,
     proxy::{Fault, FaultProxy},
 };
 use serde_json::Value;
 
-use super::{history_texts, signed_up};
+use super::{history_texts, nest, signed_up};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// A node, the owner of a room named `nest`, and a member.
-async fn nest() -> (Node, Home, Home) {
-    let node = Node::start_new().await;
-    let (ann, bob) = (signed_up(&node, "ann").await, signed_up(&node, "bob").await);
-    ann.run(&["create", "nest"]).await;
-    ann.run(&["invite", "nest", "bob"]).await;
-    (node, ann, bob)
-}
 
 #[tokio::test]
 async fn who_was_removed_is_out_and_who_is_no_owner_removes_nobody() {

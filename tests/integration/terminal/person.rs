@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::signed_up;
+use super::{nest, signed_up};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -157,6 +157,28 @@ async fn a_conversation_at_a_terminal_ends_with_quit_and_leaves_it_clean() {
         assert!(shown.contains("\u{1b}[?2004l"), "{shown:?}");
         let texts = super::history_texts(&ann, &["history", "nest"]).await;
         assert_eq!(texts, ["hello at last"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_ends_for_whoever_is_removed_from_it() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut terminal = Terminal::open(&bob, "chat nest", false);
+        terminal.shows("Type a message, or /help").await;
+        terminal.types("still here").await;
+        terminal.shows("bob: still here").await;
+        ann.run(&["remove", "nest", "bob"]).await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 1, "{shown}");
+        assert!(shown.contains("you were removed from “nest”"), "{shown}");
+        // One who comes back later finds out before anything is typed.
+        let room = ann.run_json(&["rooms"]).await[0]["room_id"].clone();
+        let room = room.as_str().expect("an id");
+        let late = bob.run_with(&["chat", room], "anybody?\n").await;
+        assert_eq!(late.code, 1, "{late:#?}");
+        assert!(late.stderr.contains("no member any more"), "{late:#?}");
     })
     .await;
 }

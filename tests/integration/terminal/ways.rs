@@ -24,20 +24,21 @@ const PROGRAM: &str = "cargo run --release -p magpie-cli -- ";
 async fn the_commands_that_a_node_prints_work_as_printed() {
     guarded_for(TIME_MAX, async {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        greets_well(any).await;
+        greets_well(Setup::new(), any).await;
+        greets_well(Setup::new().tls(), any).await;
         let usual: SocketAddr = ([127, 0, 0, 1], 7400).into();
         // The usual port may be taken by a node of the person who runs the tests.
         if TcpListener::bind(usual).await.is_ok() {
-            greets_well(usual).await;
+            greets_well(Setup::new(), usual).await;
         }
     })
     .await;
 }
 
-async fn greets_well(address: SocketAddr) {
+async fn greets_well(setup: Setup, address: SocketAddr) {
     let data = tempfile::tempdir().expect("a temporary directory");
     let any = ([127, 0, 0, 1], 0).into();
-    let mut node = Process::spawn(Setup::new().command(data.path(), address, any));
+    let mut node = Process::spawn(setup.command(data.path(), address, any));
     let ends = |line: &str| line.contains(" chat ").then_some(());
     node.line("what to type last", ends).await;
     let lines = node.output();
@@ -100,6 +101,7 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
         let create = ["create", "den", "--server", &secret];
         let lost = home.run_with(&create, "").await;
         assert_eq!(lost.code, 4, "https:// to plain HTTP: {lost:#?}");
+        assert!(lost.stderr.contains("does not speak TLS"), "{lost:#?}");
         assert!(lost.stderr.contains("http://"), "{lost:#?}");
         home.run(&["chat", "safe"]).await;
         home.run(&["send", "safe", "over TLS"]).await;
@@ -111,6 +113,11 @@ async fn tls_needs_only_the_authority_and_keeps_it() {
             .await;
         assert_eq!(missing.code, 7, "{missing:#?}");
         assert!(missing.stderr.contains("nowhere.pem"), "{missing:#?}");
+        let key = certificate().with_extension("key");
+        let key = key.to_string_lossy();
+        let wrong = home.run_with(&["rooms", "--ca-file", &key], "").await;
+        assert_eq!(wrong.code, 7, "{wrong:#?}");
+        assert!(wrong.stderr.contains("holds no certificate"), "{wrong:#?}");
     })
     .await;
 }

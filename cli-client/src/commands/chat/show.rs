@@ -94,6 +94,11 @@ impl Talk<'_> {
             .await
             .ok();
         self.mark_read().await;
+        // What was typed before is answered yet, by refusals at the latest.
+        if let Some(ending) = self.follower.ending(entry) {
+            self.ending = Some(ending);
+            self.is_leaving = true;
+        }
         Ok(())
     }
 

@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use magpie::v1::{Entry, MemberChangeKind, MemberRole, RoomSummary, entry::Body};
+use magpie::v1::{Entry, MemberChangeKind, MemberRole, Reason, RoomSummary, entry::Body};
 
 use super::Follower;
+use crate::failure::{Exit, Failure, reason_name};
 
 /// How a membership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,38 @@ pub(crate) enum Ending {
     Removed,
     /// Before following began.
     Earlier,
+}
+
+impl Ending {
+    /// The change of the membership, as programs are told.
+    pub(crate) const fn change(self) -> Option<&'static str> {
+        match self {
+            Self::Left => Some("left"),
+            Self::Removed => Some("removed"),
+            Self::Earlier => None,
+        }
+    }
+
+    /// What people are told.
+    pub(crate) fn words(self, title: &str) -> String {
+        let how = match self {
+            Self::Left => "you left",
+            Self::Removed => "you were removed from",
+            Self::Earlier => "you are no member any more of",
+        };
+        format!("{how} “{title}”: nothing more comes from it")
+    }
+
+    /// The end of a command that followed only this room.
+    pub(crate) fn failure(self, title: &str) -> Failure {
+        no_member(self.words(title))
+    }
+}
+
+/// Nothing more comes from any room that a command follows.
+pub(crate) fn no_member(words: String) -> Failure {
+    Failure::new(Exit::Refused, reason_name(Reason::NotAMember), words)
+        .hint("`magpie rooms` lists the rooms you are in")
 }
 
 /// Where somebody is a member, as far as summaries and entries have told.
