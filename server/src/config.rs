@@ -54,13 +54,21 @@ pub enum Error {
     },
     /// Two settings do not fit together.
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(String),
 }
 
 /// What the program was asked to do, from the arguments and the environment of the process.
 pub fn from_process() -> Result<(Config, Action), Error> {
     let (config, action) = from_args(std::env::args_os())?;
     Ok((config, action.unwrap_or(Action::Run)))
+}
+
+/// Variables that look like settings of a node and are none, such as misspelt ones, with the setting
+/// that each may have meant. They are no error: where services are named after Magpie, platforms
+/// set such variables themselves.
+pub fn unknown_variables() -> Vec<(String, Option<String>)> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    fault::unknown_variables(&settings::command(), names)
 }
 
 impl Config {
@@ -110,14 +118,15 @@ where
             Error::Usage(format!("{place}: {reason}"))
         })?;
     }
+    limits.check().map_err(Error::Conflict)?;
     if settings.tls_cert.is_some() != settings.tls_key.is_some() {
         return Err(Error::Conflict(
-            "--tls-cert and --tls-key are given together or not at all",
+            "--tls-cert and --tls-key are given together or not at all".to_owned(),
         ));
     }
     if settings.drain_window.0 > settings.drain_timeout.0 {
         return Err(Error::Conflict(
-            "drain-window is longer than drain-timeout, which ends it: make it shorter",
+            "drain-window is longer than drain-timeout, which ends it: make it shorter".to_owned(),
         ));
     }
     let data_dir = settings.data_dir.clone().unwrap_or_else(directory::default);

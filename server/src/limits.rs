@@ -17,6 +17,8 @@ pub(crate) const BATCH_MAX: usize = 1_024;
 /// How often owners and edges are told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+/// The longest name of a node. Characters.
+pub(crate) const NODE_NAME_MAX: usize = 64;
 /// How long a node that leaves waits for its owners to store who was there.
 pub(crate) const LEAVING_MAX: Duration = Duration::from_secs(2);
 

@@ -1,6 +1,8 @@
 //! The node's program: reads what it was asked to do, does it, and says by its exit code what came
 //! of it.
 
+mod greeting;
+
 use std::{
     error::Error,
     fmt::Display,
@@ -90,6 +92,7 @@ async fn serve(config: Config) -> ExitCode {
         Err(error) => return fail(&error, exit::SOFTWARE),
     };
     let data_dir = config.data_dir.clone();
+    let certificate = config.settings.tls_cert.clone();
     let started = tokio::select! {
         started = Node::start(config) => started,
         // Nobody was served yet, so there is nothing to finish.
@@ -100,7 +103,7 @@ async fn serve(config: Config) -> ExitCode {
         Err(error) => return fail_with_sources(&error, error.exit_code()),
     };
     log_start(&node, &data_dir);
-    let greeted = say(&greeting(&node, &data_dir));
+    let greeted = say(&greeting::text(&node, &data_dir, certificate.as_deref()));
     if greeted != ExitCode::SUCCESS {
         tracing::debug!("nobody reads what is said at the start");
     }
@@ -120,6 +123,12 @@ async fn serve(config: Config) -> ExitCode {
 
 /// What is worth knowing later of how the node was started.
 fn log_start(node: &NodeHandle, data_dir: &std::path::Path) {
+    for (name, meant) in config::unknown_variables() {
+        let meant = meant
+            .map(|meant| format!("; {meant} is"))
+            .unwrap_or_default();
+        tracing::warn!("the variable {name} is no setting of a node{meant}");
+    }
     tracing::info!(
         listen = %node.public,
         tls = node.tls,
@@ -142,35 +151,6 @@ async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-/// What a person who started the node reads: where it is, and what to type next.
-fn greeting(node: &NodeHandle, data_dir: &std::path::Path) -> String {
-    let scheme = if node.tls { "https" } else { "http" };
-    let address = format!("{scheme}://{}", node.public);
-    // Signing up keeps the address, so only that has to name it.
-    let server = match address.as_str() {
-        "http://127.0.0.1:7400" => String::new(),
-        // All addresses of the machine, of which none is called so.
-        _ if node.public.ip().is_unspecified() => {
-            format!(" --server {scheme}://localhost:{}", node.public.port())
-        }
-        _ => format!(" --server {address}"),
-    };
-    let magpie = "cargo run --release -p magpie-cli --";
-    let metrics = match node.metrics {
-        Some(address) => format!("Metrics are on http://{address}/metrics\n"),
-        None => String::new(),
-    };
-    format!(
-        "Magpie listens on {address}\n{metrics}Data is kept in {}\n\n\
-         In another terminal, type next:\n\
-         \x20 {magpie} signup alice{server}\n\
-         \x20 {magpie} create tea\n\
-         \x20 {magpie} chat tea\n\n\
-         Ctrl-C stops the node.\n",
-        data_dir.display()
-    )
 }
 
 fn command_about(user: User) -> anyhow::Result<Command> {
@@ -236,8 +216,12 @@ fn fail_with_sources(error: &dyn Error, code: u8) -> ExitCode {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        // Some errors say their cause themselves.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     fail(&text, code)

@@ -216,71 +216,105 @@ impl Metrics {
     }
 
     fn register(&mut self) {
+        self.register_clients();
+        self.register_rooms();
+        self.register_log();
+    }
+
+    fn register_clients(&mut self) {
         let r = &mut self.registry;
-        r.register("connections", "Open connections", self.connections.clone());
+        r.register(
+            "connections",
+            "Open connections of clients",
+            self.connections.clone(),
+        );
         r.register(
             "accept_errors",
-            "Failed accepts",
+            "Connections that the system could not hand over, such as for want of descriptors",
             self.accept_errors.clone(),
         );
         r.register(
             "connections_refused",
-            "Closed before a call",
+            "Connections closed before their first call, by what was in the way",
             self.refused.clone(),
         );
-        r.register("streams", "Open streams", self.streams.clone());
+        r.register("streams", "Open streams, by kind", self.streams.clone());
         r.register(
             "users_online",
-            "Users with a session",
+            "Users who have a session on this node",
             self.users_online.clone(),
         );
-        r.register("rooms", "Rooms in memory", self.rooms.clone());
+        r.register(
+            "frames_received",
+            "Frames that clients sent on streams",
+            self.frames_received.clone(),
+        );
+        r.register(
+            "calls",
+            "Calls, by the gRPC code with which they began; how a stream ends later is not in it",
+            self.calls.clone(),
+        );
+        r.register(
+            "call_seconds",
+            "Seconds that unary calls took",
+            self.call_seconds.clone(),
+        );
+        r.register(
+            "errors",
+            "Refused calls and frames, by reason (docs/errors.md)",
+            self.errors.clone(),
+        );
+    }
+
+    fn register_rooms(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "rooms",
+            "Rooms that this node keeps in memory",
+            self.rooms.clone(),
+        );
         r.register(
             "sends",
-            "Commands that appended an entry",
+            "Commands that appended an entry to a log, each counted once however often it was sent",
             self.sends.clone(),
         );
         r.register(
             "deliveries",
-            "Events handed to sessions",
+            "Events handed to sessions, one for each session that was shown an entry",
             self.deliveries.clone(),
         );
         r.register(
-            "frames_received",
-            "Frames of clients",
-            self.frames_received.clone(),
-        );
-        r.register(
             "catch_ups",
-            "Slow readers caught up",
+            "Times that a session too slow for its events was brought up to date from the log",
             self.catch_ups.clone(),
         );
         r.register(
             "answer_seconds",
-            "From command to answer",
+            "Seconds from the arrival of a command on a stream to its answer",
             self.answer_seconds.clone(),
         );
         r.register(
-            "call_seconds",
-            "Duration of unary calls",
-            self.call_seconds.clone(),
+            "queue_depth",
+            "Messages and jobs that wait, by queue, when this page was made",
+            self.queues.clone(),
         );
+    }
+
+    fn register_log(&mut self) {
+        let r = &mut self.registry;
         r.register(
-            "calls",
-            "Calls by the code of their start",
-            self.calls.clone(),
+            "fsyncs",
+            "Times that the log was synced to disk by fdatasync",
+            self.fsyncs.clone(),
         );
-        r.register("errors", "Refusals by reason", self.errors.clone());
-        r.register("queue_depth", "What waits", self.queues.clone());
-        r.register("fsyncs", "fdatasyncs of the log", self.fsyncs.clone());
         r.register(
             "log_writes",
-            "Durable writes of the log",
+            "Writes to the log that were synced; many share one sync",
             self.log_writes.clone(),
         );
         r.register(
             "log_writes_refused",
-            "Refused for space",
+            "Writes to the log that were refused since the disk has less free space than free-space-min",
             self.log_writes_refused.clone(),
         );
     }

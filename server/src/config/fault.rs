@@ -86,3 +86,61 @@ pub(super) fn place(command: &Command, args: &[OsString], name: &str) -> String 
         _ => flag,
     }
 }
+
+/// Which of these variables look like settings and are none; see [`super::unknown_variables`].
+pub(super) fn unknown_variables(
+    command: &Command,
+    names: impl Iterator<Item = String>,
+) -> Vec<(String, Option<String>)> {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    let known: Vec<&str> = variables.filter_map(OsStr::to_str).collect();
+    let is_unknown = |name: &String| {
+        name.starts_with("MAGPIE_") && ![&known[..], &OF_CLIENT].concat().contains(&name.as_str())
+    };
+    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
+    unknown.sort_unstable();
+    let meant = |name: &str| {
+        let likeness = |known: &str| strsim::damerau_levenshtein(name, known);
+        let nearest = known.iter().min_by_key(|known| likeness(known))?;
+        (likeness(nearest) <= MISSPELLINGS_MAX).then(|| (*nearest).to_owned())
+    };
+    let pairs = unknown.into_iter().map(|name| {
+        let meant = meant(&name);
+        (name, meant)
+    });
+    pairs.collect()
+}
+
+/// Variables of the terminal client, which may be set in the same shell.
+const OF_CLIENT: [&str; 4] = [
+    "MAGPIE_SERVER",
+    "MAGPIE_PROFILE",
+    "MAGPIE_CA_FILE",
+    "MAGPIE_CONFIG_DIR",
+];
+/// Letters that may be wrong for a variable to be taken for another.
+const MISSPELLINGS_MAX: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings;
+
+    #[test]
+    fn misspelt_variables_are_told_from_settings() {
+        let names = [
+            "MAGPIE_LISTEN",
+            "MAGPIE_LISTN",
+            "MAGPIE_SERVER",
+            "MAGPIE_PORT_7400_TCP_ADDR",
+            "PATH",
+        ];
+        let unknown =
+            unknown_variables(&settings::command(), names.iter().map(ToString::to_string));
+        let expected = [
+            ("MAGPIE_LISTN".to_owned(), Some("MAGPIE_LISTEN".to_owned())),
+            ("MAGPIE_PORT_7400_TCP_ADDR".to_owned(), None),
+        ];
+        assert_eq!(unknown, expected);
+    }
+}

@@ -91,6 +91,25 @@ impl Limits {
         Ok(())
     }
 
+    /// Whether all limits make sense together.
+    ///
+    /// # Errors
+    /// Which two do not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (part, whole) in WITHIN {
+            let (Some(least), Some(most)) = (self.get(part), self.get(whole)) else {
+                continue;
+            };
+            if least > most {
+                return Err(format!(
+                    "limits.{part} ({least}) is more than limits.{whole} ({most}): lower the one \
+                     or raise the other"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Every limit in force, by part.
     pub fn all(&self) -> impl Iterator<Item = (&'static Listed, u64)> {
         let listed = Self::PARTS.iter().flat_map(|(_, list)| list.iter());
@@ -111,6 +130,15 @@ impl Limits {
         }
     }
 }
+
+/// Limits of which the first may be no higher than the second.
+const WITHIN: [(&str, &str); 5] = [
+    ("message_bytes_max", "connection_bytes_max"),
+    ("session_queue_bytes_max", "connection_bytes_max"),
+    ("stream_window_bytes", "connection_window_bytes"),
+    ("room_tail_bytes_max", "rooms_bytes_max"),
+    ("heartbeat_millis", "session_silence_millis"),
+];
 
 /// How high a limit may be set: more would not mean more, or could not be counted.
 fn max(name: &str) -> u64 {
@@ -174,6 +202,22 @@ mod tests {
                 .expect_err("refused")
                 .contains("room_members")
         );
+    }
+
+    #[test]
+    fn limits_that_exclude_each_other_are_refused_by_name() {
+        for profile in [Profile::Default, Profile::Load] {
+            let mut limits = Limits::default();
+            limits.set_profile(profile);
+            assert_eq!(limits.check(), Ok(()));
+        }
+        for (part, whole) in WITHIN {
+            let mut limits = Limits::default();
+            limits.set(whole, 1).expect("a limit");
+            let refused = limits.check().expect_err("refused");
+            assert!(refused.contains(whole), "{refused}");
+            assert!(limits.get(part).is_some(), "{part}");
+        }
     }
 
     #[test]

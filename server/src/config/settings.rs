@@ -16,7 +16,10 @@ use super::{
     limits::{Limit, Profile},
     value::{Size, Span},
 };
-use crate::telemetry::{self, Format};
+use crate::{
+    limits::NODE_NAME_MAX,
+    telemetry::{self, Format},
+};
 
 /// A Magpie chat node.
 ///
@@ -54,7 +57,8 @@ pub struct Settings {
         global = true,
         value_name = "ADDRESS",
         env = "MAGPIE_LISTEN",
-        default_value = "127.0.0.1:7400"
+        default_value = "127.0.0.1:7400",
+        value_parser = listen
     )]
     pub listen: SocketAddr,
 
@@ -96,7 +100,8 @@ pub struct Settings {
         global = true,
         value_name = "NAME",
         env = "MAGPIE_NODE_NAME",
-        default_value = "magpie"
+        default_value = "magpie",
+        value_parser = node_name
     )]
     pub node_name: String,
 
@@ -261,6 +266,23 @@ impl FromStr for MetricsAddress {
         })?;
         Ok(Self(Some(address)))
     }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_error| {
+        "wanted is an IP address with a port, such as 127.0.0.1:7400 or [::1]:7400; 0.0.0.0:7400 \
+         stands for all addresses of this machine"
+    })
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if length == 0 || length > NODE_NAME_MAX || text.chars().any(char::is_control) {
+        return Err(format!(
+            "a name has 1 to {NODE_NAME_MAX} characters, none of them control characters"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// An origin as browsers send it in a header of that name (RFC 6454, section 6.1), or `*`. Apps in a

@@ -58,7 +58,11 @@ pub enum OpenError {
         known: i64,
     },
     /// It is no database, or damaged, or the schema could not be brought up to date.
-    #[error("cannot use {} as the account store", path.display())]
+    #[error(
+        "cannot use {} as the account store: {source}; if it is damaged, put back the whole data \
+         directory from a backup, then run `magpie-server new-generation`",
+        path.display()
+    )]
     Unusable {
         /// Which file.
         path: PathBuf,

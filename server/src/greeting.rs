@@ -1,0 +1,66 @@
+//! What a person who started the node reads: where it is, and what to type next.
+
+use std::{net::SocketAddr, path::Path};
+
+use magpie_server::node::NodeHandle;
+
+pub(super) fn text(node: &NodeHandle, data_dir: &Path, certificate: Option<&Path>) -> String {
+    let scheme = match node.tls {
+        true => "https",
+        false => "http",
+    };
+    let metrics = match node.metrics {
+        Some(address) => format!("Metrics are on http://{address}/metrics\n"),
+        None => String::new(),
+    };
+    let options = options(node.public, certificate.filter(|_| node.tls));
+    let magpie = "cargo run --release -p magpie-cli --";
+    format!(
+        "Magpie listens on {scheme}://{}\n{metrics}Data is kept in {}\n\n\
+         In another terminal, type next:\n\
+         \x20 {magpie} signup alice{options}\n\
+         \x20 {magpie} create tea\n\
+         \x20 {magpie} chat tea\n\n\
+         Ctrl-C stops the node.\n",
+        node.public,
+        data_dir.display()
+    )
+}
+
+/// What the client has to be told of a node that is not where it looks by itself. Signing up keeps
+/// it, so only that has to name it.
+fn options(public: SocketAddr, certificate: Option<&Path>) -> String {
+    let port = public.port();
+    match certificate {
+        // Certificates are for names. Who uses another than this is told by the client.
+        Some(file) => format!(
+            " --server https://localhost:{port} --ca-file {}",
+            file.display()
+        ),
+        // All addresses of the machine, of which none is called so.
+        None if public.ip().is_unspecified() => format!(" --server http://localhost:{port}"),
+        None if public == SocketAddr::from(([127, 0, 0, 1], 7400)) => String::new(),
+        None => format!(" --server http://{public}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_default_address_needs_no_word() {
+        let said = |address: &str| options(address.parse().expect("an address"), None);
+        assert_eq!(said("127.0.0.1:7400"), "");
+        assert_eq!(said("127.0.0.1:7402"), " --server http://127.0.0.1:7402");
+        assert_eq!(said("0.0.0.0:7400"), " --server http://localhost:7400");
+        assert_eq!(said("[::]:7400"), " --server http://localhost:7400");
+    }
+
+    #[test]
+    fn certificate_is_named_where_the_node_speaks_tls() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7400));
+        let said = options(address, Some(Path::new("cert.pem")));
+        assert_eq!(said, " --server https://localhost:7400 --ca-file cert.pem");
+    }
+}
