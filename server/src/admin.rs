@@ -4,8 +4,6 @@
 mod client;
 mod server;
 
-use std::time::Duration;
-
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +15,6 @@ pub use self::{
 
 /// The socket's name in the data directory.
 pub const SOCKET_NAME: &str = "admin.sock";
-
-/// The longest line of either side. Bytes.
-const LINE_BYTES_MAX: u64 = 8 * 1024;
-/// How long one side waits for the other's line.
-const LINE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Operators at the same time; further ones wait for their turn.
-const CONNECTIONS_MAX: usize = 4;
 
 /// What an operator asks for.
 #[derive(Clone, Debug)]

@@ -27,7 +27,7 @@ use tokio::{
 use self::watch::Watches;
 pub(crate) use self::{
     account::account_room,
-    outboxes::Outboxes,
+    outboxes::{Outboxes, keep_within},
     outlet::{Frames, Outlet},
 };
 use crate::{

@@ -17,6 +17,12 @@ pub(crate) const BATCH_MAX: usize = 1_024;
 /// How often owners and edges are told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+/// The longest line of either side on the operators' socket. Bytes.
+pub(crate) const ADMIN_LINE_BYTES_MAX: u64 = 8 << 10;
+/// How long one side waits there for the other's line.
+pub(crate) const ADMIN_LINE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Operators at the same time; further ones wait for their turn.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 4;
 /// The longest name of a node. Characters.
 pub(crate) const NODE_NAME_MAX: usize = 64;
 /// How long a node that leaves waits for its owners to store who was there.
@@ -25,6 +31,8 @@ pub(crate) const LEAVING_MAX: Duration = Duration::from_secs(2);
 /// How long a client may take to say Hello.
 pub(crate) const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// The least time between two looks at all outboxes, while they hold about as much as they may.
+pub(crate) const OUTBOXES_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of events that a session may queue without taking from its connection's budget: the number
 /// of calls of a connection bounds them.
 pub(crate) const EVENTS_FREE_BYTES: usize = 8 << 10;
@@ -125,6 +133,9 @@ magpie_core::limits! {
         /// Messages from a client that are not complete or not answered, large answers and queued
         /// events, over all calls of one connection.
         connection_bytes_max: u64 = 960 << 10, "bytes";
+        /// Events and answers that wait for clients, over all sessions of the node; what many wait for
+        /// counts for each. Beyond it, the sessions for which most waits are closed.
+        outboxes_bytes_max: u64 = 512 << 20, "bytes";
         /// Unary calls that the node works on at the same time.
         unary_in_flight_max: u64 = 4_096, "calls";
         /// How long a unary call may take. Sync may take its wait on top.

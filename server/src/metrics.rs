@@ -261,7 +261,7 @@ impl Metrics {
         );
         r.register(
             "errors",
-            "Refused calls and frames, by reason (docs/errors.md)",
+            "Refused calls and frames and closed sessions, by reason (docs/errors.md)",
             self.errors.clone(),
         );
     }

@@ -67,7 +67,7 @@ pub(crate) struct Inbox<M> {
 pub struct Router {
     owners: Vec<Link<ToOwner>>,
     edges: Vec<Link<ToWorker>>,
-    outboxes: Outboxes,
+    outboxes: Arc<Outboxes>,
     incarnation: u64,
     next_session: AtomicU64,
 }
@@ -80,15 +80,19 @@ pub(crate) struct Inboxes {
 }
 
 impl Router {
-    /// Links for so many owners and edges.
-    pub(crate) fn new(owners: usize, edges: usize) -> (Arc<Self>, Inboxes) {
+    /// Links for so many owners and edges, and outboxes in which so many bytes may wait.
+    pub(crate) fn new(
+        owners: usize,
+        edges: usize,
+        outboxes_bytes_max: usize,
+    ) -> (Arc<Self>, Inboxes) {
         let (owners, owner_inboxes) = (0..owners).map(|_| link()).unzip();
         let (edges, edge_inboxes) = (0..edges).map(|_| link()).unzip();
         let (incarnation, next_session) = (rand::random(), AtomicU64::new(1));
         let router = Self {
             owners,
             edges,
-            outboxes: Outboxes::default(),
+            outboxes: Outboxes::new(outboxes_bytes_max),
             incarnation,
             next_session,
         };
@@ -107,7 +111,7 @@ impl Router {
     }
 
     /// The outboxes of the sessions.
-    pub(crate) fn outboxes(&self) -> &Outboxes {
+    pub(crate) fn outboxes(&self) -> &Arc<Outboxes> {
         &self.outboxes
     }
 

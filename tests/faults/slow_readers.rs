@@ -143,6 +143,53 @@ async fn readers_without_any_window_cost_a_bounded_amount() {
     .await;
 }
 
+/// What waits for all clients together is bounded too: where it is more, those go for whom most
+/// waits.
+#[tokio::test]
+async fn slowest_readers_go_where_more_waits_than_the_node_may_hold() {
+    // For each of them nearly 256 KiB wait, so that room is for 17 at the most.
+    const SLOW: usize = 30;
+    const FEWEST: usize = 12;
+    const OUTBOXES_BYTES: u64 = 4 << 20;
+    guarded(async {
+        let setup = Setup::new()
+            .limit("user_sessions_max", 100)
+            .limit("outboxes_bytes_max", OUTBOXES_BYTES);
+        let scene = Scene::on(setup).await;
+        let loud = live(&scene.ann).await;
+        let honest = scene.honest().await;
+        let mut readers = Vec::new();
+        for _ in 0..SLOW {
+            let mut peer = Peer::connect(&scene.node, WINDOW, WINDOW).await;
+            let stream = peer.chat(&scene.mallory).await;
+            readers.push((peer, stream));
+        }
+        let last = say(&loud, scene.den, 60).await;
+        while closed(&scene).await < FEWEST {}
+        honest.stop_unharmed().await;
+        let mut ended = 0;
+        for (_peer, stream) in &mut readers {
+            let (_, error) = read_to(stream, scene.den, last).await;
+            if let Some(error) = error {
+                assert_eq!(error.reason(), Reason::SlowReader, "{error:?}");
+                ended += 1;
+            }
+        }
+        assert!((FEWEST..SLOW).contains(&ended), "{ended} of {SLOW}");
+    })
+    .await;
+}
+
+/// How many sessions were closed as slow readers.
+async fn closed(scene: &Scene) -> usize {
+    let page = scene.node.metrics().await;
+    let closed = page.lines().find_map(|line| {
+        let value = line.strip_prefix("magpie_errors_total{reason=\"SLOW_READER\"} ")?;
+        value.parse().ok()
+    });
+    closed.unwrap_or_default()
+}
+
 /// Many sessions over one connection, as a proxy or a hostile client would have them.
 #[tokio::test]
 async fn many_readers_of_one_connection_that_never_read_cost_no_more_than_one() {

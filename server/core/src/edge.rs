@@ -18,7 +18,7 @@ use crate::{
     command::{Answer, Submit},
     frame::{Frame, Outlet, Wire},
     ids::{DeviceId, EdgeId, RoomId, Seq, SessionId, UserId},
-    limits::Limits,
+    limits::{Limits, millis},
     link::{AccountRoom, Attach, ToEdge},
     owner::Head,
     refusal::{Reason, Refusal},
@@ -66,6 +66,8 @@ pub enum Input<O> {
     Gone(SessionId),
     /// What the client sends cannot be understood from here on.
     Broken(SessionId, Refusal),
+    /// Too much waits on the node, and most of it for this session.
+    Cut(SessionId),
     /// A device was revoked.
     Revoked(DeviceId),
     /// The node is about to stop.
@@ -105,7 +107,7 @@ pub enum Output {
     Idle(SessionId, UserId, bool),
     /// The session ended; it counts on for so many milliseconds.
     Down(SessionId, UserId, u64),
-    /// Count a refusal.
+    /// Count a refusal, or a session that was closed.
     Refused(Reason),
     /// Count a slow reader that is brought up to date.
     CatchUp,
@@ -198,6 +200,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             Input::Drained(session) => self.drained(session, now),
             Input::Gone(session) => self.gone(session),
             Input::Broken(session, refusal) => self.close(session, refusal, false),
+            Input::Cut(session) => self.too_slow(session, "too much waits for the client"),
             Input::Revoked(device) => self.revoked(device),
             Input::Drain(window) => self.drain(window),
             Input::CloseAll => self.close_all(),
@@ -263,8 +266,17 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let reconnect = reconnect && !leaving;
         let stays = reconnect || (refusal.reason == Reason::SessionReplaced && !leaving);
         let linger = if stays { None } else { Some(0) };
+        if self.sessions.contains_key(&session) {
+            self.outputs.push_back(Output::Refused(refusal.reason));
+        }
         self.control(session, &Frame::Closing { refusal, reconnect });
         self.end(session, linger);
+    }
+
+    /// Ends a session that reads too slowly.
+    fn too_slow(&mut self, session: SessionId, why: &'static str) {
+        let refusal = Refusal::new(Reason::SlowReader, why);
+        self.close(session, refusal.with_retry_after(millis(1_000)), true);
     }
 
     /// Forgets a session, and closes its outlet.
@@ -317,7 +329,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
 
     /// The stream of a session broke: nobody hears an answer any more. Who had said Bye is no loss.
     fn gone(&mut self, session: SessionId) {
-        let leaving = self.sessions.get(&session).is_some_and(|open| open.leaving);
+        let leaving = self
+            .sessions
+            .get(&session)
+            .is_some_and(Session::has_said_bye);
         self.end(session, leaving.then_some(0));
     }
 

@@ -12,7 +12,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Command, LINE_BYTES_MAX, LINE_WAIT_MAX, Request, SOCKET_NAME};
+use super::{Answer, Command, Request, SOCKET_NAME};
+use crate::limits::{ADMIN_LINE_BYTES_MAX, ADMIN_LINE_WAIT_MAX};
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +50,10 @@ pub async fn call(directory: &Path, command: Command) -> Result<String, CallErro
         })?;
     let mut line = serde_json::to_vec(&request(command)).map_err(io::Error::from)?;
     line.push(b'\n');
-    if line.len() as u64 > LINE_BYTES_MAX {
+    if line.len() as u64 > ADMIN_LINE_BYTES_MAX {
         return Err(CallError::TooLong);
     }
-    let answer = timeout(LINE_WAIT_MAX, exchange(stream, &line))
+    let answer = timeout(ADMIN_LINE_WAIT_MAX, exchange(stream, &line))
         .await
         .map_err(io::Error::from)?;
     match answer? {
@@ -64,7 +65,7 @@ pub async fn call(directory: &Path, command: Command) -> Result<String, CallErro
 /// The process that serves the socket of a data directory, if one does.
 pub(crate) async fn holder(directory: &Path) -> Option<u32> {
     let stream = UnixStream::connect(directory.join(SOCKET_NAME));
-    let stream = timeout(LINE_WAIT_MAX, stream).await.ok()?.ok()?;
+    let stream = timeout(ADMIN_LINE_WAIT_MAX, stream).await.ok()?.ok()?;
     let pid = stream.peer_cred().ok()?.pid()?;
     u32::try_from(pid).ok().filter(|pid| *pid > 0)
 }
@@ -72,7 +73,7 @@ pub(crate) async fn holder(directory: &Path) -> Option<u32> {
 async fn exchange(mut stream: UnixStream, line: &[u8]) -> io::Result<Answer> {
     stream.write_all(line).await?;
     let mut answer = Vec::new();
-    let mut reader = BufReader::new(stream).take(LINE_BYTES_MAX);
+    let mut reader = BufReader::new(stream).take(ADMIN_LINE_BYTES_MAX);
     reader.read_until(b'\n', &mut answer).await?;
     Ok(serde_json::from_slice(&answer)?)
 }

@@ -17,8 +17,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Answer, CONNECTIONS_MAX, LINE_BYTES_MAX, LINE_WAIT_MAX, Request, SOCKET_NAME};
-use crate::auth::Accounts;
+use super::{Answer, Request, SOCKET_NAME};
+use crate::{
+    auth::Accounts,
+    limits::{ADMIN_CONNECTIONS_MAX, ADMIN_LINE_BYTES_MAX, ADMIN_LINE_WAIT_MAX},
+};
 
 /// Why the socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,7 @@ impl Socket {
     }
 
     async fn accept(&self, accounts: Accounts) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((stream, _)) if self.may_ask(&stream) => {
@@ -117,8 +120,8 @@ fn remove_left_over(path: &Path) -> io::Result<()> {
 async fn answer(mut stream: UnixStream, accounts: &Accounts) -> io::Result<()> {
     let (reading, mut writing) = stream.split();
     let mut line = Vec::new();
-    let mut reader = BufReader::new(reading).take(LINE_BYTES_MAX);
-    timeout(LINE_WAIT_MAX, reader.read_until(b'\n', &mut line)).await??;
+    let mut reader = BufReader::new(reading).take(ADMIN_LINE_BYTES_MAX);
+    timeout(ADMIN_LINE_WAIT_MAX, reader.read_until(b'\n', &mut line)).await??;
     let answer = match serde_json::from_slice(&line) {
         Ok(request) => match perform(accounts, request).await {
             Ok(message) => Answer::Done { message },
@@ -134,8 +137,8 @@ async fn answer(mut stream: UnixStream, accounts: &Accounts) -> io::Result<()> {
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
-    timeout(LINE_WAIT_MAX, writing.write_all(&line)).await??;
-    timeout(LINE_WAIT_MAX, writing.shutdown()).await?
+    timeout(ADMIN_LINE_WAIT_MAX, writing.write_all(&line)).await??;
+    timeout(ADMIN_LINE_WAIT_MAX, writing.shutdown()).await?
 }
 
 /// Does it, and says what follows from it.

@@ -132,9 +132,10 @@ impl Limits {
 }
 
 /// Limits of which the first may be no higher than the second.
-const WITHIN: [(&str, &str); 5] = [
+const WITHIN: [(&str, &str); 6] = [
     ("message_bytes_max", "connection_bytes_max"),
     ("session_queue_bytes_max", "connection_bytes_max"),
+    ("connection_bytes_max", "outboxes_bytes_max"),
     ("stream_window_bytes", "connection_window_bytes"),
     ("room_tail_bytes_max", "rooms_bytes_max"),
     ("heartbeat_millis", "session_silence_millis"),
@@ -146,7 +147,7 @@ fn max(name: &str) -> u64 {
         // HTTP/2 knows no larger window.
         "stream_window_bytes" | "connection_window_bytes" => (1 << 31) - 1,
         // Of the memory of the machine, which none has so much of.
-        "rooms_bytes_max" => 1 << 50,
+        "rooms_bytes_max" | "outboxes_bytes_max" => 1 << 50,
         _ => u64::from(u32::MAX),
     }
 }

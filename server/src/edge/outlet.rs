@@ -18,7 +18,7 @@ use magpie_core::{
     outbox::{Next, Outbox},
 };
 
-use super::ToWorker;
+use super::{Outboxes, ToWorker};
 use crate::{
     limits::{
         CONTROL_BYTES_MAX, CONTROL_CHARGE_BYTES, CONTROL_FRAME_OVERHEAD_BYTES, CONTROL_FREE_BYTES,
@@ -74,14 +74,23 @@ struct Queued {
     control_bytes: Option<usize>,
 }
 
-/// What a queue has taken from the connection's budget.
-#[derive(Debug, Default)]
+/// What a queue has taken from the connection's budget, which counts for the node too.
+#[derive(Debug)]
 struct Held {
     charge: Option<Charge>,
     bytes: usize,
+    node: Arc<Outboxes>,
 }
 
 impl Held {
+    fn nothing(node: &Arc<Outboxes>) -> Self {
+        Self {
+            charge: None,
+            bytes: 0,
+            node: Arc::clone(node),
+        }
+    }
+
     /// Takes what is missing: more than needed where that is free, so that it is not asked for with
     /// every frame.
     fn cover(&mut self, budget: &Budget, needed: usize, gladly: usize) -> bool {
@@ -102,11 +111,19 @@ impl Held {
             Some(held) => held.merge(charge),
             None => self.charge = Some(charge),
         }
-        self.bytes = bytes;
+        self.node.give_back(std::mem::replace(&mut self.bytes, bytes));
+        self.node.take(bytes);
     }
 
     fn release(&mut self) {
-        *self = Self::default();
+        self.charge = None;
+        self.node.give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -121,9 +138,9 @@ impl Outlet {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 outbox: Outbox::new(limits),
-                events: Held::default(),
+                events: Held::nothing(router.outboxes()),
                 events_waiting: 0,
-                control: Held::default(),
+                control: Held::nothing(router.outboxes()),
                 control_waiting: 0,
                 control_bytes: 0,
                 starved: None,
@@ -152,6 +169,12 @@ impl Shared {
     pub(super) fn waiting(&self) -> usize {
         let queue = self.queue();
         queue.events_waiting + queue.control_waiting
+    }
+
+    /// How many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        let queue = self.queue();
+        queue.outbox.bytes() + queue.control_bytes
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -45,7 +45,7 @@ impl Rig {
         };
         store.create_user(user, None).await.expect("made");
         let accounts: Arc<dyn AccountStore> = Arc::new(store);
-        let (router, mut inboxes) = Router::new(1, 1);
+        let (router, mut inboxes) = Router::new(1, 1, usize::MAX);
         let parts = Parts {
             router: router.clone(),
             accounts: accounts.clone(),

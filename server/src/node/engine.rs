@@ -18,7 +18,7 @@ use crate::{
         services::{Parts as ServiceParts, Services},
         wire::Contract,
     },
-    limits::{LEAVING_MAX, TASKS_MAX},
+    limits::{LEAVING_MAX, TASKS_MAX, count as bytes},
     owner::{self, TakeOverError},
     presence::Presences,
     router::Router,
@@ -43,7 +43,8 @@ impl Engine {
         let count = available_parallelism()
             .map_or(1, NonZero::get)
             .min(TASKS_MAX);
-        let (router, inboxes) = Router::new(count, count);
+        let outboxes_bytes = bytes(context.config.limits.shell.outboxes_bytes_max);
+        let (router, inboxes) = Router::new(count, count, outboxes_bytes);
         let limits = context.config.limits.core.clone();
         let presences = Presences::new(router.clone(), accounts.clone());
         let mut tasks = Tasks::default();
@@ -86,6 +87,7 @@ impl Engine {
             let task = edge::Task::new(parts.clone(), index, log.generation(), wire.clone());
             tasks.spawn("the task of an edge", task.run(inbox));
         }
+        tasks.spawn("the outboxes' bound", edge::keep_within(router.clone()));
         tasks.spawn("the leave-taking", leave(context.clone(), router.clone()));
         let tasks = tasks.supervise(context.drain.clone());
         let services = Services::new(ServiceParts {

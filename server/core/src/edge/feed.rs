@@ -290,8 +290,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         self.outputs.push_back(Output::CatchUp);
         if open.catch_ups.len() as u64 >= self.limits.session_catch_ups_max {
             let why = "the client reads too slowly; read frames as they come";
-            let refusal = Refusal::new(Reason::SlowReader, why).with_retry_after(millis(1_000));
-            return self.close(session, refusal, true);
+            return self.too_slow(session, why);
         }
         self.pump(session);
     }

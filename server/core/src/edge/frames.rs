@@ -305,8 +305,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         let (encoded, bytes) = self.wire.encode(request, frame);
         if !open.outlet.control(encoded, bytes, true) {
-            let why = "the client sends and never reads";
-            self.close(session, Refusal::new(Reason::SlowReader, why), true);
+            self.too_slow(session, "the client sends and never reads");
         }
     }
 
@@ -335,8 +334,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         }
         let (encoded, bytes) = self.wire.encode(request, &Frame::Error(refusal));
         if !open.outlet.control(encoded, bytes, true) {
-            let why = "the client sends and never reads";
-            self.close(session, Refusal::new(Reason::SlowReader, why), true);
+            self.too_slow(session, "the client sends and never reads");
         }
     }
 

@@ -228,6 +228,15 @@ impl<O> Session<O> {
         matches!(self.state, State::Opening { .. })
     }
 
+    /// Whether the client has said that it goes, also where that waits for Welcome.
+    pub(super) fn has_said_bye(&self) -> bool {
+        let is_bye = |frame: &FrameIn| matches!(frame.said, Ok(Said::Bye));
+        match &self.state {
+            State::Opening { frames, .. } => frames.iter().any(is_bye),
+            State::Open | State::Behind | State::Rereading => self.leaving,
+        }
+    }
+
     /// Somebody whom it watches, or its own user, came to a room or left one: whom it may see is
     /// looked up again, a little later, since the lists of rooms follow their entries.
     pub(super) fn rooms_changed(&mut self) {

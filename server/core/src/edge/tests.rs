@@ -330,6 +330,54 @@ fn bye_ends_a_session_once_what_was_asked_before_is_answered() {
 }
 
 #[test]
+fn bye_before_welcome_is_a_clean_end_too() {
+    let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
+    let open = Input::Open {
+        session: SESSION,
+        caller: caller(7),
+        hello: Box::default(),
+        outlet: Told::default(),
+    };
+    edge.handle(open, at(0));
+    let bye = FrameIn {
+        request: 0,
+        said: Ok(Said::Bye),
+    };
+    edge.handle(Input::Frame(SESSION, bye), at(1));
+    edge.handle(Input::Gone(SESSION), at(2));
+    assert_eq!(lingers(&mut edge), Some(0));
+}
+
+#[test]
+fn session_that_is_cut_learns_why_and_may_come_back() {
+    let rooms = [1, 2].map(|id| RoomId::new(id).expect("an id"));
+    let (mut edge, _, told) = opened_with_a_strange_room(rooms);
+    edge.handle(Input::Cut(SESSION), at(1));
+    let last = told.0.borrow().last().cloned();
+    let Some(Frame::Closing { refusal, reconnect }) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!((refusal.reason, reconnect), (Reason::SlowReader, true));
+    assert!(refusal.retry_after.is_some());
+    let grace = Limits::default().presence_grace_millis;
+    assert_eq!(lingers(&mut edge), Some(grace));
+    // It may have ended by itself meanwhile.
+    edge.handle(Input::Cut(SESSION), at(2));
+    assert!(edge.poll().is_none());
+}
+
+/// For how long the session that has ended counts on.
+fn lingers(edge: &mut Edge<Uncoded, Told>) -> Option<u64> {
+    let mut outputs = std::iter::from_fn(|| edge.poll());
+    let linger = outputs.find_map(|output| match output {
+        Output::Down(_, _, linger) => Some(linger),
+        _ => None,
+    });
+    outputs.for_each(drop);
+    linger
+}
+
+#[test]
 fn nothing_else_is_told_before_all_rows_of_the_account_are() {
     let (mut edge, told) = (
         Edge::new(EdgeId(0), 1, Limits::default(), Uncoded),

@@ -19,7 +19,7 @@ struct Connection {
 
 impl Connection {
     fn new() -> Self {
-        let (router, inboxes) = Router::new(1, 1);
+        let (router, inboxes) = Router::new(1, 1, usize::MAX);
         Self {
             router,
             inboxes,

@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_that_are_not_handled_keep_back_those_behind_them() {
-        let (router, mut inboxes) = Router::new(1, 1);
+        let (router, mut inboxes) = Router::new(1, 1, usize::MAX);
         let mut passage = Passage::new(router, SessionId(1));
         for _ in 0..FRAMES_UNHANDLED_MAX {
             let passed = unconstrained(passage.pass(frame(Said::Idle(true))));
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn heartbeats_in_a_row_are_passed_on_once_a_second() {
-        let (router, mut inboxes) = Router::new(1, 1);
+        let (router, mut inboxes) = Router::new(1, 1, usize::MAX);
         let mut passage = Passage::new(router, SessionId(1));
         let mut taken = Vec::new();
         for _ in 0..2 {
