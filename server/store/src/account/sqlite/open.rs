@@ -59,8 +59,8 @@ pub enum OpenError {
     },
     /// It is no database, or damaged, or the schema could not be brought up to date.
     #[error(
-        "cannot use {} as the account store: {source}; if it is damaged, put back the whole data \
-         directory from a backup, then run `magpie-server new-generation`",
+        "cannot use {} as the account store (if it is damaged, put back the whole data directory \
+         from a backup, then run `magpie-server new-generation`)",
         path.display()
     )]
     Unusable {
