@@ -1,6 +1,7 @@
 //! What every command has at hand: the global flags, the credentials, the output, the clock.
 
 use crate::{
+    address,
     args::{self, Global},
     clock::Clock,
     credentials::Store,
@@ -66,7 +67,7 @@ impl App {
             return Ok(server.clone());
         }
         match std::env::var(SERVER_VARIABLE) {
-            Ok(server) if !server.is_empty() => args::server_url(&server)
+            Ok(server) if !server.is_empty() => address::server_url(&server)
                 .map_err(|wrong| Failure::usage(format!("{SERVER_VARIABLE}={server}: {wrong}"))),
             _ => Ok(args::DEFAULT_SERVER.to_owned()),
         }

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use self::values::handle;
 use crate::{
+    address::server_url,
     clock::{self, Position},
     credentials,
     limits::{
@@ -17,8 +18,6 @@ use crate::{
     },
     retry::RetryId,
 };
-
-pub(crate) use values::{host, is_loopback, is_private, server_url};
 
 /// The server that is asked where nothing says otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";

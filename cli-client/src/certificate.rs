@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::{args::host, text};
+use crate::{address::host, text};
 
 /// With what the words about a certificate begin.
 const BEGIN: &str = "invalid peer certificate: ";

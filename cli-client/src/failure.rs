@@ -8,7 +8,7 @@ use magpie::{client::Refusal, v1};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    args::is_loopback,
+    address::is_loopback,
     certificate::{Fault, NOTHING_SENT},
     text,
 };

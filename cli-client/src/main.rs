@@ -1,6 +1,7 @@
 //! `magpie`: the terminal client. Reads the command line, runs one command, and turns its end into
 //! an exit code. Knows nothing of what the commands do.
 
+mod address;
 mod app;
 mod args;
 mod certificate;

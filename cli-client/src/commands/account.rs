@@ -12,8 +12,9 @@ use magpie::{
 use serde_json::{Value, json};
 
 use crate::{
+    address,
     app::App,
-    args::{self, Device, Login, Signup},
+    args::{Device, Login, Signup},
     failure::{Exit, Failure, Result},
     limits::DEVICE_NAME_CHARACTERS_MAX,
     link::{self, Fresh, Keeper, Link},
@@ -191,7 +192,7 @@ fn keeper(app: &App, handle: &str) -> Result<Keeper> {
     let name = profile_name(app, handle);
     let server = app.server()?;
     app.store.load()?.check_free(&name, &server, handle)?;
-    if !args::is_private(&server) {
+    if !address::is_private(&server) {
         app.out.notice(
             "unencrypted",
             &format!("others on the way to {server} can read the password: https:// prevents it"),

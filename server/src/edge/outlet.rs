@@ -111,7 +111,8 @@ impl Held {
             Some(held) => held.merge(charge),
             None => self.charge = Some(charge),
         }
-        self.node.give_back(std::mem::replace(&mut self.bytes, bytes));
+        self.node
+            .give_back(std::mem::replace(&mut self.bytes, bytes));
         self.node.take(bytes);
     }
 
