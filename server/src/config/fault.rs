@@ -95,7 +95,8 @@ pub(super) fn unknown_variables(
     let variables = command.get_arguments().filter_map(clap::Arg::get_env);
     let known: Vec<&str> = variables.filter_map(OsStr::to_str).collect();
     let is_unknown = |name: &String| {
-        name.starts_with("MAGPIE_") && ![&known[..], &OF_CLIENT].concat().contains(&name.as_str())
+        let mut all = known.iter().chain(&OF_CLIENT);
+        name.starts_with("MAGPIE_") && !all.any(|known| known == name)
     };
     let mut unknown: Vec<String> = names.filter(is_unknown).collect();
     unknown.sort_unstable();

@@ -2,6 +2,7 @@
 
 use magpie_core::{
     command::What,
+    edge::Input,
     ids::{DeviceId, RoomId, UserId},
     limits::Limits,
 };
@@ -31,6 +32,8 @@ pub(crate) enum Act {
     Update(usize),
     /// The device's stream breaks.
     Cut(usize),
+    /// The node ends the device's session, since too much waits on it for all of them.
+    Shed(usize),
     /// The device opens another stream while it has one.
     Move(usize),
     /// The device reads nothing for so long.
@@ -126,7 +129,7 @@ impl World {
 
     fn any_act(&mut self) -> Act {
         let device = self.any_device();
-        match self.chance.between(1, 32) {
+        match self.chance.between(1, 33) {
             1..=9 => Act::Write(device, 1),
             10..=11 => Act::Write(device, self.chance.pick(&[3, 12])),
             12 => Act::CallMessage(device),
@@ -141,6 +144,7 @@ impl World {
             26 => Act::Move(device),
             27..=28 => Act::Stall(device, self.chance.between(100, 6_000)),
             29..=30 => Act::Bye(device),
+            31 => Act::Shed(device),
             _ => Act::Pry,
         }
     }
@@ -192,6 +196,13 @@ impl World {
             Act::Cut(device) => {
                 if let Some(link) = self.devices[device].link {
                     self.cut(link);
+                }
+            }
+            Act::Shed(device) => {
+                let link = self.devices[device].link;
+                let link = link.and_then(|link| self.links.get(&link));
+                if let Some(session) = link.and_then(|link| link.session) {
+                    self.tell_session(session, Input::Cut(session));
                 }
             }
             Act::Move(device) => {
