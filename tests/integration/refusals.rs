@@ -402,11 +402,14 @@ async fn bytes_that_do_not_decode_are_refused() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
             assert_eq!(refusal::of_status(&status).reason(), Reason::Undecodable);
         }
-        // No message at all.
-        let nothing = scene.bob.asks(futures_util::stream::empty());
-        let status = raw::stream(scene.bob.api.channel(), path, nothing).await;
-        let status = status.map(drop).expect_err("refused");
-        assert_eq!(refusal::of_status(&status).reason(), Reason::Undecodable);
+        // No message at all, and more than one.
+        let send = |text: &str| Bytes::from(message(scene.room, text).encode_to_vec());
+        for messages in [vec![], vec![send("one"), send("two")]] {
+            let request = scene.bob.asks(tokio_stream::iter(messages));
+            let status = raw::stream(scene.bob.api.channel(), path, request).await;
+            let status = status.map(drop).expect_err("refused");
+            assert_eq!(refusal::of_status(&status).reason(), Reason::Undecodable);
+        }
         let large = message(scene.room, &"x".repeat(600 << 10)).encode_to_vec();
         let request = scene.bob.asks(Bytes::from(large));
         let status = raw::unary(scene.bob.api.channel(), path, request).await;

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::{
     chat::{Frames, Large},
-    intake::{Intake, Share},
+    intake::{Intake, More, Share},
     status,
 };
 use crate::{
@@ -174,7 +174,10 @@ async fn answer(calls: &Calls, kind: Kind, request: Request, next: Next) -> Resp
     let message_max = count(calls.limits.message_bytes_max);
     let request = match kind {
         Kind::Chat => frame_by_frame(request, &info.budget, message_max),
-        _ => request.map(|body| Body::new(Intake::new(body, Arc::clone(&share), message_max))),
+        Kind::Tool => watched(request, &share, message_max, More::Any),
+        Kind::Subscribe | Kind::Sync | Kind::Unary(_) => {
+            watched(request, &share, message_max, More::One)
+        }
     };
     let work = async {
         let request = match kind {
@@ -246,6 +249,11 @@ fn frame_by_frame(mut request: Request, budget: &Arc<Budget>, frame_max: usize) 
     let large = Large::default();
     request.extensions_mut().insert(large.clone());
     request.map(|body| Body::new(Frames::new(body, Arc::clone(budget), frame_max, large)))
+}
+
+/// The request of any other call.
+fn watched(request: Request, share: &Arc<Share>, message_max: usize, more: More) -> Request {
+    request.map(|body| Body::new(Intake::new(body, Arc::clone(share), message_max, more)))
 }
 
 /// The body, keeping its charge until the transport has taken all of it.

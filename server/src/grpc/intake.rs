@@ -90,10 +90,23 @@ pub(super) struct Intake {
     prefix_len: usize,
     /// Bytes of the present message that have not come.
     missing: usize,
+    /// Whether a further message may begin.
+    more: More,
+}
+
+/// How many messages a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    /// Any number.
+    Any,
+    /// One more.
+    One,
+    /// No more.
+    None,
 }
 
 impl Intake {
-    pub(super) fn new(body: Body, share: Arc<Share>, message_max: usize) -> Self {
+    pub(super) fn new(body: Body, share: Arc<Share>, message_max: usize, more: More) -> Self {
         Self {
             body,
             share,
@@ -101,6 +114,7 @@ impl Intake {
             prefix: [0; PREFIX],
             prefix_len: 0,
             missing: 0,
+            more,
         }
     }
 
@@ -128,6 +142,11 @@ impl Intake {
     }
 
     fn begin(&mut self) -> Result<(), Status> {
+        self.more = match self.more {
+            More::Any => More::Any,
+            More::One => More::None,
+            More::None => return Err(second()),
+        };
         let [_, length @ ..] = self.prefix;
         let length = u32::from_be_bytes(length) as usize;
         if length > self.message_max {
@@ -183,6 +202,12 @@ pub(super) fn too_large(bytes: usize, max: usize) -> Status {
     status::to_status(&Refusal::new(Reason::TooLarge, text))
 }
 
+/// Only the first would be done, and nothing said of the others.
+fn second() -> Status {
+    let why = "a request of this call holds one message; make a call for each";
+    status::to_status(&Refusal::new(Reason::Undecodable, why))
+}
+
 fn too_much() -> Status {
     let text = "the unfinished requests of this connection hold as many bytes as they may; wait \
                 for answers";
@@ -204,7 +229,7 @@ mod tests {
     }
 
     fn intake(share: &Arc<Share>) -> Intake {
-        Intake::new(Body::empty(), Arc::clone(share), 512 * KIB)
+        Intake::new(Body::empty(), Arc::clone(share), 512 * KIB, More::Any)
     }
 
     fn prefix(length: usize) -> Vec<u8> {
@@ -271,9 +296,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn second_message_of_a_call_that_takes_one_is_refused() {
+        let share = Share::new(budget());
+        let one = [prefix(3), vec![1, 2, 3]].concat();
+        let read = async |bytes: Vec<u8>| {
+            let body = Intake::new(Body::from(bytes), Arc::clone(&share), 512 * KIB, More::One);
+            Body::new(body).collect().await
+        };
+        assert!(read(one.clone()).await.is_ok());
+        let error = read(one.repeat(2)).await.expect_err("refused");
+        let refused = Status::from_error(Box::new(error));
+        assert_eq!(reason(&refused), v1::Reason::Undecodable);
+    }
+
+    #[tokio::test]
     async fn refusal_passes_through_the_body() {
         let share = Share::new(budget());
-        let body = Intake::new(Body::from(prefix(600 * KIB)), share, 512 * KIB);
+        let body = Intake::new(Body::from(prefix(600 * KIB)), share, 512 * KIB, More::One);
         let error = Body::new(body).collect().await.expect_err("refused");
         let refused = Status::from_error(Box::new(error));
         assert_eq!(reason(&refused), v1::Reason::TooLarge);

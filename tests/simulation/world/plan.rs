@@ -198,13 +198,7 @@ impl World {
                     self.cut(link);
                 }
             }
-            Act::Shed(device) => {
-                let link = self.devices[device].link;
-                let link = link.and_then(|link| self.links.get(&link));
-                if let Some(session) = link.and_then(|link| link.session) {
-                    self.tell_session(session, Input::Cut(session));
-                }
-            }
+            Act::Shed(device) => self.shed(device),
             Act::Move(device) => {
                 if self.devices[device].welcomed {
                     self.dial(device);
@@ -221,6 +215,14 @@ impl World {
                 self.wake_soon(device);
             }
             Act::Repeat(call) => self.repeat(call),
+        }
+    }
+
+    fn shed(&mut self, device: usize) {
+        let link = self.devices[device].link;
+        let link = link.and_then(|link| self.links.get(&link));
+        if let Some(session) = link.and_then(|link| link.session) {
+            self.tell_session(session, Input::Cut(session));
         }
     }
 
