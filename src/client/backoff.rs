@@ -25,9 +25,9 @@ impl Profile {
         cap: Duration::from_secs(60),
         stable: Duration::from_secs(10),
     };
-    /// For programs that a person sits before and waits: as [`Profile::NORMAL`], but at most 10 s.
+    /// For programs that a person sits before and waits: as [`Profile::NORMAL`], but at most 5 s.
     pub const ATTENDED: Self = Self {
-        cap: Duration::from_secs(10),
+        cap: Duration::from_secs(5),
         ..Self::NORMAL
     };
     /// For tests: 20 ms to 500 ms.
