@@ -6,7 +6,7 @@
 use std::{env, error::Error, sync::Arc};
 
 use magpie::{
-    client::{Api, Draft, Event, MemoryStore, Session, SessionOptions, Target},
+    client::{Api, Draft, Event, MemoryStore, SendError, Session, SessionOptions, Target},
     v1::{Entry, LogInRequest, Message, entry::Body},
 };
 
@@ -49,7 +49,11 @@ async fn answer(session: &Session, entry: Entry) -> Result<(), Box<dyn Error>> {
         && reply_to_seq.is_none()
     {
         let draft = Draft::new(entry.room_id, text).replying_to(entry.seq);
-        session.post(draft).await?;
+        match session.post(draft).await {
+            // Who asks faster than a room takes answers goes without.
+            Ok(_) | Err(SendError::QueueFull) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

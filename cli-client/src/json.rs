@@ -150,6 +150,7 @@ pub(crate) fn invite_outcome(outcome: v1::InviteOutcome) -> &'static str {
         v1::InviteOutcome::AlreadyMember => "already_member",
         v1::InviteOutcome::UserNotFound => "user_not_found",
         v1::InviteOutcome::TooManyRooms => "too_many_rooms",
+        v1::InviteOutcome::NotAdded => "not_added",
     }
 }
 

@@ -168,13 +168,12 @@ async fn each_invitation_has_its_outcome() {
             handles: ["ann", "CAT", "nobody_here"].map(str::to_owned).to_vec(),
             after_seq: None,
         };
-        let invited = scene
-            .bob
-            .api
-            .rooms()
-            .invite_members(scene.bob.asks(request))
-            .await;
-        let invited = invited.expect("any member invites").into_inner();
+        let invite = async || {
+            let asked = scene.bob.asks(request.clone());
+            let invited = scene.bob.api.rooms().invite_members(asked).await;
+            invited.expect("any member invites").into_inner()
+        };
+        let invited = invite().await;
         let shape: Vec<_> = invited
             .results
             .iter()
@@ -186,6 +185,14 @@ async fn each_invitation_has_its_outcome() {
             ("nobody_here", InviteOutcome::UserNotFound, 0),
         ];
         assert_eq!(shape, expected);
+        // Who has an account only now was not added by what the same id did before.
+        let late = scene.node.api().sign_up("nobody_here").await;
+        let retried = invite().await;
+        assert_eq!(retried.seq, invited.seq);
+        assert_eq!(retried.results[..2], invited.results[..2]);
+        let last = &retried.results[2];
+        let not_added = (InviteOutcome::NotAdded, late.user_id);
+        assert_eq!((last.outcome(), last.user_id), not_added);
         let again = scene.bob.invite(scene.room, &[&cat]).await;
         assert_eq!(again.seq, 0, "nobody was added: no entry");
         assert_eq!(scene.ann.log(scene.room).await.len() as i64, invited.seq);

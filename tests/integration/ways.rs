@@ -327,3 +327,28 @@ async fn becomes(seer: &Person, of: &Person, state: PresenceState) {
     };
     event(&format!("{} {state:?}", of.handle), seen).await;
 }
+
+/// What is no base64 can never succeed, so it must not look like a passing fault of the node.
+#[tokio::test]
+async fn text_that_is_no_base64_is_undecodable() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let node = scene.node.address();
+        let kind = "application/grpc-web-text+proto";
+        let request = http::Request::post("/magpie.v1.RoomService/GetRoom")
+            .header(http::header::HOST, node.to_string())
+            .header(http::header::CONTENT_TYPE, kind)
+            .header(http::header::ACCEPT, kind)
+            .header(
+                "authorization",
+                format!("Bearer {}", scene.bob.credentials.access_token),
+            )
+            .body(http_body_util::Full::new("!!!!".into()))
+            .expect("these headers make a request");
+        let answer = magpie_tests::http::request(node, request).await;
+        let status = answer.headers().get("grpc-status").cloned();
+        assert_eq!(status.expect("a status"), "3", "{:?}", answer.headers());
+        assert!(answer.headers().contains_key("grpc-status-details-bin"));
+    })
+    .await;
+}

@@ -212,6 +212,9 @@ fn invited(result: &InviteResult, title: &str) -> String {
         InviteOutcome::AlreadyMember => format!("@{handle} was in {title} already."),
         InviteOutcome::UserNotFound => format!("@{handle}: nobody has this handle."),
         InviteOutcome::TooManyRooms => format!("@{handle} is in as many rooms as one may be."),
+        InviteOutcome::NotAdded => {
+            format!("@{handle} was not added under this id: invite again without --id.")
+        }
         InviteOutcome::Unspecified => format!("@{handle}: no outcome that this version knows."),
     }
 }

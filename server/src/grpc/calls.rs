@@ -203,7 +203,7 @@ async fn answer(calls: &Calls, kind: Kind, request: Request, next: Next) -> Resp
     share.answered();
     let (response, charge, place) = match answered {
         Ok(answered) => answered,
-        Err(refused) => return refused.into_http(),
+        Err(refused) => return understood(kind, refused.into_http()),
     };
     drop(place);
     let response = understood(kind, response);
@@ -231,7 +231,7 @@ fn understood(kind: Kind, response: Response) -> Response {
     if !unreadable || status::error_of(&refused).is_some() {
         return response;
     }
-    let why = "the request cannot be read: it holds one message, whole and not compressed";
+    let why = "the request cannot be read: send one message, whole and without compression";
     let refusal = Refusal::new(Reason::Undecodable, why);
     status::to_status(&refusal).into_http()
 }

@@ -1,11 +1,12 @@
 //! Adding people to a group: one outcome for each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use magpie::v1::{self, InviteOutcome};
 use magpie_core::{
     command::{Answer, What},
-    ids::UserId,
+    ids::{RoomId, UserId},
+    owner::{Query, View},
     refusal::Refusal,
 };
 use tonic::Status;
@@ -55,9 +56,16 @@ pub(super) async fn invite(
     };
     let id = &invite.client_message_id;
     let submit = requests::append(caller, invite.room_id, id, invite.after_seq, what);
-    let (seq, joined) = match services.command(submit.map_err(refused)?).await? {
-        Answer::Appended { seq, joined, .. } => (seq.get(), joined),
-        Answer::Unchanged => (0, Vec::new()),
+    let submit = submit.map_err(refused)?;
+    let room = submit.room;
+    let (seq, joined, absent) = match services.command(submit).await? {
+        Answer::Appended { seq, joined, .. } => {
+            let others = people.iter().map(|person| person.user);
+            let others = others.filter(|user| !joined.contains(user));
+            let absent = absent(services, caller, room, others).await;
+            (seq.get(), joined, absent)
+        }
+        Answer::Unchanged => (0, Vec::new(), HashSet::new()),
         Answer::Marks(_) | Answer::Typing => return Err(unfitting()),
     };
     let people: HashMap<_, _> = people.into_iter().map(|p| (p.handle.clone(), p)).collect();
@@ -67,6 +75,7 @@ pub(super) async fn invite(
             None => InviteOutcome::UserNotFound,
             Some(person) if joined.contains(&person.user) => InviteOutcome::Added,
             Some(person) if !person.has_room => InviteOutcome::TooManyRooms,
+            Some(person) if absent.contains(&person.user) => InviteOutcome::NotAdded,
             Some(_) => InviteOutcome::AlreadyMember,
         };
         let user_id = person.map_or(0, |person| person.user.get());
@@ -80,6 +89,28 @@ pub(super) async fn invite(
         results: results.collect(),
         seq,
     })
+}
+
+/// Those of these who are no members: the entry of an earlier attempt may have added others, while
+/// these had no account yet, or have left since.
+async fn absent(
+    services: &Services,
+    caller: Caller,
+    room: RoomId,
+    users: impl Iterator<Item = UserId>,
+) -> HashSet<UserId> {
+    let mut absent = HashSet::new();
+    for user in users {
+        let after = UserId::new(user.get() - 1);
+        let found = services.view(caller, room, Query::Members { after, count: 1 });
+        // Who may not see the members any more is told what the entry says.
+        if let Ok(View::Members(rows)) = found.await
+            && rows.first().is_none_or(|(first, _)| *first != user)
+        {
+            absent.insert(user);
+        }
+    }
+    absent
 }
 
 /// Somebody who was named.

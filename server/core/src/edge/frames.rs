@@ -315,7 +315,10 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         };
         let recent = millis(REFUSALS_MILLIS);
         self.outputs.push_back(Output::Refused(refusal.reason));
-        open.refusals.push_back(now.instant);
+        // What follows from another refusal is no further fault of the client.
+        if refusal.reason != Reason::EarlierSendRefused {
+            open.refusals.push_back(now.instant);
+        }
         while open
             .refusals
             .front()

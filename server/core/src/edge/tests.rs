@@ -330,6 +330,52 @@ fn bye_ends_a_session_once_what_was_asked_before_is_answered() {
 }
 
 #[test]
+fn sends_behind_a_refused_one_are_no_further_faults() {
+    let rooms = [1, 2].map(|id| RoomId::new(id).expect("an id"));
+    let (mut edge, user, told) = opened_with_a_strange_room(rooms);
+    let send = |edge: &mut Edge<Uncoded, Told>, no: u16| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&no.to_be_bytes());
+        let what = What::Message {
+            wire: Default::default(),
+            whole: None,
+            reply_to: None,
+        };
+        let submit = Submit {
+            room: rooms[0],
+            actor: user,
+            device: None,
+            command: Command::Append(Append {
+                id: MessageId(id),
+                after: None,
+                what,
+            }),
+            unless_retry: None,
+            held: Held::default(),
+        };
+        let (request, said) = (u64::from(no), Ok(Said::Submit(submit)));
+        edge.handle(Input::Frame(SESSION, FrameIn { request, said }), at(1));
+    };
+    send(&mut edge, 1);
+    let mut outputs = std::iter::from_fn(|| edge.poll());
+    let call = outputs.find_map(|output| match output {
+        Output::Submit(call, _) => Some(call),
+        _ => None,
+    });
+    let slow = Refusal::new(Reason::RateLimited, "slow down");
+    let slow = slow.with_retry_after(Duration::from_secs(1));
+    edge.handle(Input::Answered(call.expect("a send"), Err(slow)), at(1));
+    let more = u16::try_from(Limits::default().session_refusals_max).expect("small") * 2;
+    (2..more).for_each(|no| send(&mut edge, no));
+    let last = told.0.borrow().last().cloned();
+    let Some(Frame::Error(refusal)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(refusal.reason, Reason::EarlierSendRefused);
+    assert_eq!(edge.sessions(), 1);
+}
+
+#[test]
 fn bye_before_welcome_is_a_clean_end_too() {
     let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
     let open = Input::Open {

@@ -111,7 +111,8 @@ fn refusal_of(broken: &Status) -> Option<Refusal> {
         // that is compressed, has none.
         let refused =
             std::error::Error::source(broken).is_none() && broken.code() != Code::Cancelled;
-        let why = "a frame cannot be read: it must not be compressed; open a new stream";
+        let why =
+            "a frame cannot be read: send each whole and without compression; open a new stream";
         return refused
             .then(|| Refusal::new(Reason::Undecodable, why).with_effect(Effect::Unknown));
     };
