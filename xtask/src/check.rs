@@ -70,6 +70,9 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 
 /// Names `--examples` so that cargo takes the features of development dependencies in, as clippy
 /// does: with another set of features it would check half of the dependencies a second time.
+///
+/// One at a time: some libraries and programs have the same name, so their pages have the same
+/// place, and two that are written at once remove each other's folder.
 fn doc(workspace: &Workspace) -> Result<()> {
     let mut doc = run::cargo(workspace.root());
     doc.args([
@@ -79,7 +82,7 @@ fn doc(workspace: &Workspace) -> Result<()> {
         "--document-private-items",
         "--quiet",
     ]);
-    doc.args(["--lib", "--bins", "--examples"]);
+    doc.args(["--lib", "--bins", "--examples", "--jobs", "1"]);
     // Private items are documented for those who work on the project; they may be linked to.
     doc.env(
         "RUSTDOCFLAGS",
