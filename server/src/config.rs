@@ -97,6 +97,11 @@ where
     let mut limits = Limits::default();
     if let Some(path) = matches.get_one::<PathBuf>("config").cloned() {
         let file = file::read(&path)?;
+        // All of it has to be right, also what a flag or a variable overrides.
+        let mut whole = args.clone();
+        whole.truncate(1);
+        whole.extend(file.flags(&BTreeSet::new())?);
+        self::matches(&whole).map_err(|error| file.fault(&error))?;
         let flags = file.flags(&said(&matches))?;
         let mut with_file = args.clone();
         with_file.splice(1..1, flags);

@@ -126,6 +126,16 @@ impl Refusal {
         refusal
     }
 
+    /// The same for a field of a message that stands at `place` in another, such as `marks[2]`.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        for violation in &mut self.violations {
+            violation.field = format!("{place}.{}", violation.field).into();
+            self.message = format!("{}: {}", violation.field, violation.description).into();
+        }
+        self
+    }
+
     /// The same, with another effect.
     #[must_use]
     pub fn with_effect(mut self, effect: Effect) -> Self {

@@ -139,6 +139,14 @@ fn what_is_wrong_in_a_file_is_named_with_its_key() {
 }
 
 #[test]
+fn what_is_wrong_in_a_file_is_wrong_where_a_flag_overrides_it_too() {
+    let (_dir, flag) = file("listen = 3");
+    let error = config(&[&flag, "--listen=127.0.0.1:2"]).expect_err("refused");
+    let error = error.to_string();
+    assert!(error.contains(".toml:1: listen: \"3\""), "{error}");
+}
+
+#[test]
 fn wrong_command_line_is_said_without_the_librarys_last_words() {
     for flags in [&["--no-such-flag"][..], &["--listen=x"], &["user"]] {
         let error = config(flags).expect_err(flags[0]).to_string();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use magpie::v1;
 use magpie_core::{
     edge::Hello,
+    ids::{RoomId, Seq},
     limits::Limits,
     refusal::{Reason, Refusal},
     rows::Marks,
@@ -70,15 +71,11 @@ pub(super) fn state(
     let number = |field: &'static str, number: i64| {
         u64::try_from(number).map_err(|_| Refusal::field(field, "must not be negative"))
     };
-    let cursors = state.cursors.iter().map(|cursor| {
-        let seq = requests::seq("state.cursors.seq", cursor.seq)?;
-        let read = requests::seq("state.cursors.read_seq", cursor.read_seq)?;
-        Ok((requests::room(cursor.room_id)?, seq, read))
+    let cursors = state.cursors.iter().enumerate().map(|(at, held)| {
+        cursor(held).map_err(|refusal| refusal.within(&format!("state.cursors[{at}]")))
     });
-    let marks = marks.iter().map(|marks| {
-        let read = requests::seq("marks.read_seq", marks.read_seq)?;
-        let delivered = requests::seq("marks.delivered_seq", marks.delivered_seq)?;
-        Ok((requests::room(marks.room_id)?, Marks { read, delivered }))
+    let marks = marks.iter().enumerate().map(|(at, held)| {
+        room_marks(held).map_err(|refusal| refusal.within(&format!("marks[{at}]")))
     });
     Ok(Hello {
         generation: number("state.generation", state.generation)?,
@@ -89,8 +86,57 @@ pub(super) fn state(
     })
 }
 
+fn cursor(cursor: &v1::RoomCursor) -> Result<(RoomId, Seq, Seq), Refusal> {
+    let seq = requests::seq("seq", cursor.seq)?;
+    let read = requests::seq("read_seq", cursor.read_seq)?;
+    Ok((requests::room(cursor.room_id)?, seq, read))
+}
+
+fn room_marks(marks: &v1::RoomMarks) -> Result<(RoomId, Marks), Refusal> {
+    let read = requests::seq("read_seq", marks.read_seq)?;
+    let delivered = requests::seq("delivered_seq", marks.delivered_seq)?;
+    Ok((requests::room(marks.room_id)?, Marks { read, delivered }))
+}
+
 /// How long a poller counts after its poll: until it should be back.
 pub(super) fn poll_linger(wait: Duration, limits: &Limits) -> u64 {
     let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     wait.saturating_add(limits.session_silence_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_element_of_a_list_is_named_by_its_place() {
+        let field = |hello: &v1::Hello| {
+            let refusal = check(hello, 1, &Limits::default()).expect_err("it is wrong");
+            refusal.violations[0].field.to_string()
+        };
+        let cursor = |room_id, seq| v1::RoomCursor {
+            room_id,
+            seq,
+            ..v1::RoomCursor::default()
+        };
+        let state = v1::State {
+            cursors: vec![cursor(1, 5), cursor(2, -1)],
+            ..v1::State::default()
+        };
+        let hello = v1::Hello {
+            state: Some(state),
+            ..v1::Hello::default()
+        };
+        assert_eq!(field(&hello), "state.cursors[1].seq");
+        let hello = v1::Hello {
+            marks: vec![v1::RoomMarks::default()],
+            ..v1::Hello::default()
+        };
+        assert_eq!(field(&hello), "marks[0].room_id");
+        let hello = v1::Hello {
+            watch_user_ids: vec![1, 2, 0],
+            ..v1::Hello::default()
+        };
+        assert_eq!(field(&hello), "watch_user_ids[2]");
+    }
 }

@@ -37,7 +37,15 @@ pub(super) fn users(ids: &[i64]) -> Result<Vec<UserId>, Refusal> {
         );
         return Err(Refusal::field("user_ids", range));
     }
-    ids.iter().map(|id| user("user_ids", *id)).collect()
+    each_user("user_ids", ids)
+}
+
+fn each_user(field: &str, ids: &[i64]) -> Result<Vec<UserId>, Refusal> {
+    let user = |(at, id): (usize, &i64)| {
+        let positive = || Refusal::field(format!("{field}[{at}]"), "must be a positive number");
+        UserId::new(*id).ok_or_else(positive)
+    };
+    ids.iter().enumerate().map(user).collect()
 }
 
 pub(super) fn seq(field: &'static str, seq: i64) -> Result<Seq, Refusal> {
@@ -180,7 +188,7 @@ pub(super) fn watched(field: &'static str, ids: &[i64], max: u64) -> Result<Vec<
         let range = format!("holds {} ids; at most {max} are accepted", ids.len());
         return Err(Refusal::field(field, range));
     }
-    ids.iter().map(|id| user(field, *id)).collect()
+    each_user(field, ids)
 }
 
 pub(super) fn list_messages(list: &v1::ListMessagesRequest) -> Result<(RoomId, Query), Refusal> {
