@@ -33,8 +33,8 @@ What to do first:
   magpie chat tea                talk in it";
 
 const MORE: &str = "\
-ROOM is a room's id, @handle for the direct room with somebody, or a part of a title that fits
-only one of your rooms.
+ROOM is a room's id, @handle for the direct room with somebody, a part of a title that fits only
+one of your rooms, or title:TITLE for a whole title. Titles can change, so scripts should use ids.
 
 Exit codes: 0 done, 1 refused by the server, 2 wrong command line, 3 not logged in,
 4 server unreachable or too slow, 5 outcome unknown (retry with the printed id),
@@ -286,7 +286,7 @@ pub(crate) enum DevicesAction {
 /// A room, as people name it.
 #[derive(Debug, Args)]
 pub(crate) struct Room {
-    /// A room's id, @handle, or a part of a title
+    /// A room's id, @handle, a part of a title, or title:TITLE
     #[arg(value_name = "ROOM")]
     pub(crate) room: String,
 }

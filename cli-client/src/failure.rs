@@ -206,6 +206,20 @@ impl Failure {
         }
     }
 
+    /// The same of a command that was done, but whose result could not be printed.
+    #[must_use]
+    pub(crate) fn of_what_was_done(self, said: &str, result: Value) -> Self {
+        let message = format!(
+            "the command was done, but its result could not be printed: {}",
+            self.0.message
+        );
+        let hint = format!("do not repeat it; it would have said:\n  {said}");
+        self.with_message(message)
+            .hint(hint)
+            .detail("effect", json!("done"))
+            .detail("result", result)
+    }
+
     /// The same in other words.
     #[must_use]
     pub(crate) fn with_message(mut self, message: String) -> Self {
@@ -250,6 +264,9 @@ impl Failure {
     /// What a person reads: one line, and a second one with what to do.
     pub(crate) fn human(&self) -> String {
         let mut out = format!("magpie: {}", self.0.message);
+        if let Some(wait) = self.0.details.get("retry_after_ms").and_then(Value::as_u64) {
+            out.push_str(&format!("; try again in {} s", wait.div_ceil(1000)));
+        }
         if let Some(hint) = &self.0.hint {
             out.push_str("\n  ");
             out.push_str(hint);
@@ -310,8 +327,8 @@ fn hint_for(reason: v1::Reason) -> Option<&'static str> {
         v1::Reason::DeviceNotFound => "`magpie devices` lists your devices",
         v1::Reason::CursorAhead => "`magpie history ROOM` shows its end",
         v1::Reason::SessionReplaced => {
-            "an account may have 8 open at a time, and the oldest gives way: end another `chat` or \
-             `tail`, then start this one again"
+            "an account may have only so many open at a time, and the oldest gives way: end another \
+             `chat` or `tail`, then start this one again"
         }
         v1::Reason::IdReused => "leave out --id to run this as a new command",
         v1::Reason::TooOldToRetry => {
@@ -375,7 +392,7 @@ mod tests {
         let failure = Failure::refused(&refusal(v1::Reason::SessionReplaced));
         assert_eq!(failure.exit(), Exit::Refused);
         assert!(!failure.human().contains("what"), "{}", failure.human());
-        assert!(failure.human().contains("8 open at a time"));
+        assert!(failure.human().contains("the oldest gives way"));
     }
 
     #[test]

@@ -70,6 +70,26 @@ impl Output {
         }
     }
 
+    /// Says what a command did. It is done even where that cannot be printed, so the failure tells.
+    pub(crate) fn done(
+        self,
+        human: impl FnOnce() -> String,
+        object: impl FnOnce() -> Value,
+    ) -> Result<()> {
+        let (said, result) = match self.json {
+            true => {
+                let object = object();
+                (object.to_string(), object)
+            }
+            false => {
+                let human = human();
+                (human.clone(), json!(human))
+            }
+        };
+        self.line(&said)
+            .map_err(|failure| failure.of_what_was_done(&said, result))
+    }
+
     /// Prints lines, or a JSON object that is one line, on stdout.
     pub(crate) fn line(self, line: &str) -> Result<()> {
         writeln!(io::stdout().lock(), "{line}")?;

@@ -38,7 +38,7 @@ impl Source {
     pub(crate) fn existing(self, prompt: &str) -> Result<String> {
         match self {
             Self::Terminal => asked(prompt),
-            Self::Stdin => line(&mut io::stdin().lock()),
+            Self::Stdin => line(&mut io::stdin().lock(), "password"),
         }
     }
 
@@ -52,7 +52,7 @@ impl Source {
                 }
                 Ok(password)
             }
-            Self::Stdin => line(&mut io::stdin().lock()),
+            Self::Stdin => line(&mut io::stdin().lock(), "new password"),
         }
     }
 }
@@ -89,8 +89,8 @@ impl Drop for Quiet {
     }
 }
 
-/// One line without its end.
-fn line(input: &mut impl BufRead) -> Result<String> {
+/// One line without its end, which is `what`.
+fn line(input: &mut impl BufRead, what: &str) -> Result<String> {
     let mut line = String::new();
     input
         .take(PASSWORD_LINE_BYTES_MAX)
@@ -101,7 +101,7 @@ fn line(input: &mut impl BufRead) -> Result<String> {
     let password = line.strip_suffix('\n').unwrap_or(&line);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
-        return Err(Failure::usage("there is no password on stdin"));
+        return Err(Failure::usage(format!("there is no {what} on stdin")));
     }
     Ok(password.to_owned())
 }
@@ -114,13 +114,18 @@ mod tests {
     #[test]
     fn a_password_is_one_line_without_its_end() {
         let mut input = "old one \r\nnew\n".as_bytes();
-        assert_eq!(line(&mut input).unwrap(), "old one ");
-        assert_eq!(line(&mut input).unwrap(), "new");
-        assert_eq!(line(&mut input).unwrap_err().exit(), Exit::Usage);
+        assert_eq!(line(&mut input, "password").unwrap(), "old one ");
+        assert_eq!(line(&mut input, "password").unwrap(), "new");
+        let failure = line(&mut input, "new password").unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
+        assert_eq!(failure.to_string(), "there is no new password on stdin");
     }
 
     #[test]
     fn a_line_end_is_not_needed() {
-        assert_eq!(line(&mut "secret".as_bytes()).unwrap(), "secret");
+        assert_eq!(
+            line(&mut "secret".as_bytes(), "password").unwrap(),
+            "secret"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Which room a person means: an id, `@handle`, or a part of a title.
+//! Which room a person means: an id, `@handle`, `title:TITLE`, or a part of a title.
 
 use magpie::v1::{
     FindUserRequest, GetRoomRequest, ListRoomsRequest, OpenDirectRequest, Reason, RoomKind,
@@ -23,6 +23,9 @@ pub(crate) enum Direct {
     Find,
 }
 
+/// Goes before a title that is written out whole.
+const WHOLE: &str = "title:";
+
 /// Finds the room that `input` means.
 pub(crate) async fn resolve(link: &Link, input: &str, direct: Direct) -> Result<RoomSummary> {
     if let Some(handle) = input.strip_prefix('@') {
@@ -34,7 +37,11 @@ pub(crate) async fn resolve(link: &Link, input: &str, direct: Direct) -> Result<
     if let Some(room) = by_id(link, input).await? {
         return Ok(room);
     }
-    pick(input, list(link).await?)
+    let rooms = list(link).await?;
+    match input.strip_prefix(WHOLE) {
+        Some(title) => pick(title, rooms, |has, wanted| has == wanted),
+        None => pick(input, rooms, |has, wanted| has.contains(wanted)),
+    }
 }
 
 /// All rooms of the account, in the order in which they were joined.
@@ -123,11 +130,15 @@ pub(crate) fn title(room: &RoomSummary, names: &Names) -> String {
     }
 }
 
-/// How a group is named on a command line: by its title, unless that looks like a person.
-pub(crate) fn word(room: &RoomSummary) -> String {
-    match room.title.starts_with('@') {
-        true => room.room_id.to_string(),
-        false => text::shell_word(&room.title),
+/// How a group is named on a command line: by its title where that leads to it, else by its id.
+pub(crate) async fn word(link: &Link, room: &RoomSummary) -> String {
+    let meant = match resolve(link, &room.title, Direct::Find).await {
+        Ok(meant) => meant.room_id == room.room_id,
+        Err(_) => false,
+    };
+    match meant && text::one_line(&room.title) == room.title {
+        true => text::shell_word(&room.title),
+        false => room.room_id.to_string(),
     }
 }
 
@@ -174,29 +185,30 @@ async fn find_direct(link: &Link, handle: &str) -> Result<RoomSummary> {
         })
 }
 
-/// The room whose title is `input`, else the only one whose title holds it, in any case.
-fn pick(input: &str, rooms: Vec<RoomSummary>) -> Result<RoomSummary> {
-    let wanted = input.to_lowercase();
-    let same: Vec<RoomSummary> = rooms
-        .into_iter()
-        .filter(|room| !wanted.is_empty() && room.title.to_lowercase().contains(&wanted))
-        .collect();
-    let whole = |room: &&RoomSummary| room.title.to_lowercase() == wanted;
-    let exact: Vec<&RoomSummary> = same.iter().filter(whole).collect();
-    match (exact.as_slice(), same.as_slice()) {
-        ([one], _) => Ok((*one).clone()),
-        ([], [one]) => Ok(one.clone()),
-        (_, []) => Err(Failure::new(
+/// The only room whose title fits, in any case. A title that fits better goes before no other: titles
+/// are given by other people, and nobody may turn away what was meant for another room.
+fn pick(
+    title: &str,
+    mut rooms: Vec<RoomSummary>,
+    fits: impl Fn(&str, &str) -> bool,
+) -> Result<RoomSummary> {
+    let wanted = title.to_lowercase();
+    rooms.retain(|room| {
+        !wanted.is_empty() && !room.title.is_empty() && fits(&room.title.to_lowercase(), &wanted)
+    });
+    match rooms.len() {
+        0 => Err(Failure::new(
             Exit::Refused,
             reason_name(Reason::RoomNotFound),
-            format!("none of your rooms has {input:?} in its title"),
+            format!("none of your rooms has {title:?} in its title"),
         )
         .hint("`magpie rooms` lists them; a person is written @handle")),
-        _ => Err(ambiguous(input, &same)),
+        1 => Ok(rooms.remove(0)),
+        _ => Err(ambiguous(title, &rooms)),
     }
 }
 
-fn ambiguous(input: &str, rooms: &[RoomSummary]) -> Failure {
+fn ambiguous(title: &str, rooms: &[RoomSummary]) -> Failure {
     let mut hint = "say more of the title, or give the id:".to_owned();
     for room in rooms.iter().take(CANDIDATES_SHOWN_MAX) {
         hint.push_str(&format!(
@@ -208,6 +220,11 @@ fn ambiguous(input: &str, rooms: &[RoomSummary]) -> Failure {
     if rooms.len() > CANDIDATES_SHOWN_MAX {
         hint.push_str("\n    …");
     }
+    let whole = |room: &&RoomSummary| room.title.to_lowercase() == title.to_lowercase();
+    if rooms.iter().filter(whole).count() == 1 {
+        let whole = text::shell_word(&format!("{WHOLE}{title}"));
+        hint.push_str(&format!("\n  {whole} is the one with just this title"));
+    }
     let candidates: Vec<_> = rooms
         .iter()
         .map(|room| json!({"room_id": room.room_id.to_string(), "title": room.title}))
@@ -216,7 +233,7 @@ fn ambiguous(input: &str, rooms: &[RoomSummary]) -> Failure {
         Exit::Usage,
         "AMBIGUOUS_ROOM",
         format!(
-            "{} of your rooms have {input:?} in their title",
+            "{} of your rooms have {title:?} in their title",
             rooms.len()
         ),
     )
@@ -240,21 +257,37 @@ mod tests {
             .collect()
     }
 
+    fn part(title: &str, titles: &[&str]) -> Result<RoomSummary> {
+        pick(title, rooms(titles), |has, wanted| has.contains(wanted))
+    }
+
     #[test]
     fn a_part_of_a_title_is_enough_in_any_case() {
-        let room = pick("TEA", rooms(&["Tea room", "Kitchen"])).unwrap();
+        let room = part("TEA", &["Tea room", "Kitchen"]).unwrap();
         assert_eq!(room.title, "Tea room");
     }
 
     #[test]
-    fn a_whole_title_goes_before_a_part() {
-        let room = pick("tea", rooms(&["Tea", "Tea room"])).unwrap();
-        assert_eq!(room.room_id, 1);
+    fn nobody_takes_a_name_over_with_a_title_that_fits_better() {
+        let failure = part("tea", &["Tea room", "tea"]).unwrap_err();
+        assert_eq!(failure.reason(), "AMBIGUOUS_ROOM");
+        assert!(failure.human().contains("title:tea is the one"));
+    }
+
+    #[test]
+    fn a_title_can_be_written_out_whole() {
+        let whole =
+            |title, titles: &[&str]| pick(title, rooms(titles), |has, wanted| has == wanted);
+        assert_eq!(whole("TEA", &["Tea room", "tea"]).unwrap().room_id, 2);
+        let failure = whole("tea", &["Tea", "tea"]).unwrap_err();
+        assert_eq!(failure.reason(), "AMBIGUOUS_ROOM");
+        assert!(!failure.human().contains("is the one"));
+        assert!(whole("room", &["Tea room"]).is_err());
     }
 
     #[test]
     fn an_ambiguous_title_lists_the_candidates() {
-        let failure = pick("room", rooms(&["Tea room", "Bedroom\x1b[2J", "Kitchen"])).unwrap_err();
+        let failure = part("room", &["Tea room", "Bedroom\x1b[2J", "Kitchen"]).unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage);
         assert_eq!(failure.json()["error"]["candidates"][1]["room_id"], "2");
         assert!(failure.human().contains("1  Tea room"));
@@ -263,15 +296,15 @@ mod tests {
 
     #[test]
     fn two_rooms_of_one_title_are_ambiguous() {
-        let failure = pick("tea", rooms(&["Tea", "tea"])).unwrap_err();
+        let failure = part("tea", &["Tea", "tea"]).unwrap_err();
         assert_eq!(failure.reason(), "AMBIGUOUS_ROOM");
     }
 
     #[test]
     fn an_unknown_title_is_refused_as_the_server_would() {
-        let failure = pick("attic", rooms(&["Tea room"])).unwrap_err();
+        let failure = part("attic", &["Tea room"]).unwrap_err();
         assert_eq!(failure.exit(), Exit::Refused);
         assert_eq!(failure.reason(), "ROOM_NOT_FOUND");
-        assert!(pick("", rooms(&["Tea room"])).is_err());
+        assert!(part("", &["Tea room"]).is_err());
     }
 }

@@ -1,15 +1,18 @@
 //! The two ends of a conversation line by line: lines that are typed, and lines that are shown
 //! above what is being typed. Knows nothing of rooms.
 
+mod lines;
+
 use std::{
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     thread,
 };
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
+use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer};
 use tokio::sync::mpsc;
 
+use self::lines::Plain;
 use crate::{
     failure::Result,
     limits::{
@@ -19,13 +22,15 @@ use crate::{
     text,
 };
 
+pub(crate) use lines::Line;
+
 const PROMPT: &str = "> ";
 /// Ends the terminal's bracketed paste, which the line editor switches on, and takes the prompt of
 /// a line that will not be typed off the screen.
 const LEAVE: &str = "\x1b[?2004l\r\x1b[K";
 
 /// Lines of the person, until they end.
-pub(crate) type Lines = mpsc::Receiver<String>;
+pub(crate) type Lines = mpsc::Receiver<Line>;
 
 /// Where lines are shown.
 #[derive(Debug)]
@@ -99,34 +104,36 @@ impl Drop for Restore {
     }
 }
 
-fn read_plain(lines: &mpsc::Sender<String>) {
-    for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { return };
-        if lines.blocking_send(line).is_err() {
+fn read_plain(lines: &mpsc::Sender<Line>) {
+    for line in Plain::new(io::stdin().lock()) {
+        if hand_over(line, lines).is_none() {
             return;
         }
     }
 }
 
-fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<String>) {
+fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
     loop {
-        match editor.readline(PROMPT) {
-            Ok(line) => {
-                let columns = editor
-                    .dimensions()
-                    .map_or(TERMINAL_COLUMNS_DEFAULT, |(columns, _)| {
-                        usize::from(columns)
-                    });
-                wipe(&line, columns);
-                if lines.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-            // The window has another size.
-            Err(ReadlineError::Signal(_)) => {}
-            Err(_) => return,
+        let read = editor.readline(PROMPT);
+        if let Ok(line) = &read {
+            let columns = editor
+                .dimensions()
+                .map_or(TERMINAL_COLUMNS_DEFAULT, |(columns, _)| {
+                    usize::from(columns)
+                });
+            wipe(line, columns);
+        }
+        let handed_over = lines::edited(read).and_then(|line| hand_over(line, lines));
+        if handed_over.is_none() {
+            return;
         }
     }
+}
+
+/// None: nothing may come after this line, or nobody takes lines any more.
+fn hand_over(line: Line, lines: &mpsc::Sender<Line>) -> Option<()> {
+    let is_last = matches!(line, Line::Broken(_));
+    lines.blocking_send(line).ok().filter(|()| !is_last)
 }
 
 /// Takes the typed line off the screen: it comes back as a message with its time and seq.

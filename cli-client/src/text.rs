@@ -70,7 +70,7 @@ pub(crate) fn wrap(line: &str, first: usize, columns: usize) -> Vec<String> {
 
 /// Quotes a word for a POSIX shell, where it needs that.
 pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@_-.".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@_-.:".contains(&byte);
     if !word.is_empty() && !word.starts_with('-') && word.bytes().all(plain) {
         word.to_owned()
     } else {

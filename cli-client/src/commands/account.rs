@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use magpie::{
     client::{Api, Error as ClientError},
     v1::{
-        ChangePasswordRequest, GetProfileRequest, LogInRequest, RevokeDeviceRequest, SignUpRequest,
-        User,
+        ChangePasswordRequest, GetProfileRequest, LogInRequest, Reason, RevokeDeviceRequest,
+        SignUpRequest, User,
     },
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::{
     address,
     app::App,
     args::{Device, Login, Signup},
-    failure::{Exit, Failure, Result},
+    failure::{Exit, Failure, Result, reason_name},
     limits::DEVICE_NAME_CHARACTERS_MAX,
     link::{self, Fresh, Keeper, Link},
     names::Names,
@@ -45,8 +45,8 @@ pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
     )
     .await?;
     let link = opened(app, &args.handle)?;
-    let user = profile(&link).await?;
-    app.out.say(
+    let user = at_hand(&link).await;
+    app.out.done(
         || {
             format!(
                 "Welcome, {}. You are logged in on {server}.\n\
@@ -78,7 +78,8 @@ pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
         app.out.notice(
             "device_ended",
             &format!(
-                "your device {device_id} was logged out to make room: an account has 10 at most"
+                "your device {device_id} was logged out to make room for this one: the account had \
+                 as many as it may"
             ),
         );
     }
@@ -93,8 +94,8 @@ pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
         .await
         .ok();
     }
-    let user = profile(&link).await?;
-    app.out.say(
+    let user = at_hand(&link).await;
+    app.out.done(
         || format!("Logged in as {} on {server}.", full_name(&user)),
         || account_json(&link, &user),
     )
@@ -118,7 +119,7 @@ pub(crate) async fn log_out(app: &App, local: bool) -> Result<()> {
         profiles.remove(&name);
         Ok(())
     })?;
-    app.out.say(
+    app.out.done(
         || format!("Logged out @{}.", link.profile().handle),
         || json!({"type": "logged_out", "profile": name, "handle": link.profile().handle}),
     )
@@ -154,8 +155,16 @@ pub(crate) async fn change_password(app: &App, from_stdin: bool) -> Result<()> {
         Ok(())
     };
     let retry = "it may have been changed: try `magpie login` with the new password";
-    once(app, link.server(), retry, answer).await?;
-    app.out.say(
+    once(app, link.server(), retry, answer)
+        .await
+        .map_err(|failure| {
+            if failure.reason() == reason_name(Reason::WrongCredentials) {
+                failure.with_message("the old password is wrong".to_owned())
+            } else {
+                failure
+            }
+        })?;
+    app.out.done(
         || "The password is changed. All your other devices are logged out.".to_owned(),
         || json!({"type": "password_changed"}),
     )
@@ -228,6 +237,15 @@ async fn profile(link: &Link) -> Result<User> {
         .read(|api| async move { api.users().get_profile(GetProfileRequest {}).await })
         .await?;
     answer.user.ok_or_else(|| incomplete("GetProfile"))
+}
+
+/// The profile after a log-in, which is done whether or not that can be had.
+async fn at_hand(link: &Link) -> User {
+    profile(link).await.unwrap_or_else(|_| User {
+        user_id: link.profile().user_id,
+        handle: link.profile().handle.clone(),
+        ..User::default()
+    })
 }
 
 fn full_name(user: &User) -> String {

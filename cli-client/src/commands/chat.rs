@@ -21,13 +21,13 @@ use crate::{
         history::{self, whole_command},
         room::room_names,
     },
-    failure::Result,
+    failure::{Failure, Result},
     limits::{OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX},
     link::{self, Link},
     names,
     rooms::{self, Direct},
     stop,
-    terminal::{self, Lines, Screen},
+    terminal::{self, Line, Lines, Screen},
     text,
 };
 
@@ -69,6 +69,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         is_lost: false,
         is_leaving: false,
         ending: None,
+        broken: None,
         refused: false,
     };
     talk.greet().await?;
@@ -111,6 +112,8 @@ struct Talk<'a> {
     is_leaving: bool,
     /// The person is no member of the room any more, so nothing more comes.
     ending: Option<Ending>,
+    /// Why no more lines come, where they did not just end.
+    broken: Option<Failure>,
     /// A message was refused, which the exit code tells.
     refused: bool,
 }
@@ -147,7 +150,7 @@ impl Talk<'_> {
                     }
                 }
                 line = typed.recv(), if !self.is_leaving => match line {
-                    Some(line) => self.say(&line).await?,
+                    Some(line) => self.typed(line).await?,
                     None => self.is_leaving = true,
                 },
             }
@@ -168,11 +171,11 @@ impl Talk<'_> {
     }
 
     /// How it ends where nothing failed.
-    fn left(&self) -> Result<()> {
-        match self.ending {
-            Some(ending) => Err(ending.failure(&self.follower.title(self.room.room_id))),
-            None => Ok(()),
+    fn left(&mut self) -> Result<()> {
+        if let Some(ending) = self.ending {
+            return Err(ending.failure(&self.follower.title(self.room.room_id)));
         }
+        self.broken.take().map_or(Ok(()), Err)
     }
 
     /// What is left of the conversation.
@@ -234,6 +237,18 @@ impl Talk<'_> {
             }
             Item::Ended(Some(error)) => Err(link::failed(&error, self.link.server())),
             Item::Ended(None) => {
+                self.is_leaving = true;
+                Ok(())
+            }
+        }
+    }
+
+    async fn typed(&mut self, line: Line) -> Result<()> {
+        match line {
+            Line::Text(line) => self.say(&line).await,
+            Line::Wrong(why) => self.wrong(&why).await,
+            Line::Broken(failure) => {
+                self.broken = Some(failure);
                 self.is_leaving = true;
                 Ok(())
             }

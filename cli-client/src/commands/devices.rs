@@ -43,7 +43,7 @@ pub(crate) async fn revoke(app: &App, device_id: i64) -> Result<()> {
         api.auth().revoke_device(request).await
     })
     .await?;
-    app.out.say(
+    app.out.done(
         || format!("Device {device_id} is logged out."),
         || json!({"type": "device_revoked", "device_id": device_id.to_string()}),
     )

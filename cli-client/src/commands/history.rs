@@ -86,7 +86,7 @@ pub(crate) async fn backward(
 }
 
 /// Who asked for what is not there yet is told where the room ends.
-fn beyond(failure: Failure, head_seq: i64) -> Failure {
+pub(crate) fn beyond(failure: Failure, head_seq: i64) -> Failure {
     if failure.reason() == reason_name(Reason::CursorAhead) {
         failure.with_message(format!("the room ends at {head_seq}"))
     } else {

@@ -72,7 +72,7 @@ pub(crate) async fn invite(app: &App, args: Invite) -> Result<()> {
         })
         .await?;
     for result in &answer.results {
-        app.out.say(
+        app.out.done(
             || invited(result, &text::one_line(&room.title)),
             || {
                 json!({
@@ -126,7 +126,7 @@ pub(crate) async fn leave(app: &App, args: Leave) -> Result<()> {
             async move { api.rooms().leave_room(request).await }
         })
         .await?;
-    app.out.say(
+    app.out.done(
         || format!("You left {}.", text::one_line(&room.title)),
         || json!({"type": "left", "room_id": room.room_id.to_string(), "seq": answer.seq}),
     )
@@ -162,7 +162,7 @@ pub(crate) async fn remove(app: &App, args: Remove) -> Result<()> {
                     text::shell_word(&args.room.room)
                 ))
         })?;
-    app.out.say(
+    app.out.done(
         || {
             format!(
                 "Removed @{} from {}.",

@@ -9,7 +9,10 @@ use crate::{
     app::App,
     args::Send,
     clock,
-    commands::room::{command_id, room_names},
+    commands::{
+        history::beyond,
+        room::{command_id, names_at_hand},
+    },
     failure::{Failure, Result},
     json,
     limits::{STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX},
@@ -43,10 +46,8 @@ pub(crate) async fn send(app: &App, args: Send) -> Result<()> {
             async move { api.messages().send_message(request).await }
         })
         .await?;
-    let names = room_names(&link, std::slice::from_ref(&room))
-        .await
-        .unwrap_or_default();
-    app.out.say(
+    let names = names_at_hand(&link, &room).await;
+    app.out.done(
         || format!("Sent to {} as {}.", rooms::title(&room, &names), answer.seq),
         || {
             json!({
@@ -63,23 +64,16 @@ pub(crate) async fn send(app: &App, args: Send) -> Result<()> {
 pub(crate) async fn read(app: &App, room: &str, seq: Option<i64>) -> Result<()> {
     let link = app.link()?;
     let room = rooms::resolve(&link, room, Direct::Find).await?;
-    if let Some(seq) = seq
-        && seq > room.head_seq
-    {
-        return Err(Failure::usage(format!(
-            "{seq} is beyond the end of the room, which is {}",
-            room.head_seq
-        )));
-    }
     let request = MarkReadRequest {
         room_id: room.room_id,
         seq: seq.unwrap_or(room.head_seq),
     };
     let answer = link
         .read(|api| async move { api.messages().mark_read(request).await })
-        .await?;
-    let names = room_names(&link, std::slice::from_ref(&room)).await?;
-    app.out.say(
+        .await
+        .map_err(|failure| beyond(failure, room.head_seq))?;
+    let names = names_at_hand(&link, &room).await;
+    app.out.done(
         || {
             format!(
                 "Read {} up to {}.",

@@ -121,8 +121,9 @@ pub(crate) async fn set(
         .presence
         .ok_or_else(|| rooms::incomplete("SetStatus"))?;
     let mut names = Names::default();
-    names.learn(&link, [presence.user_id]).await?;
-    app.out.say(
+    // It is set, whether or not the name can be had.
+    names.learn(&link, [presence.user_id]).await.ok();
+    app.out.done(
         || {
             let shown = match availability {
                 v1::Availability::Busy => "busy",

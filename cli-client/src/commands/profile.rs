@@ -43,7 +43,7 @@ pub(crate) fn choose(app: &App, name: &str) -> Result<()> {
         profiles.current = Some(name.to_owned());
         Ok(profile)
     })?;
-    app.out.say(
+    app.out.done(
         || format!("You act as @{} on {} now.", profile.handle, profile.server),
         || object(name, &profile, true),
     )

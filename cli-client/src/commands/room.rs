@@ -35,15 +35,15 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
         })
         .await?;
     let room = answer.room.ok_or_else(|| rooms::incomplete("CreateRoom"))?;
-    let names = room_names(&link, std::slice::from_ref(&room)).await?;
-    app.out.say(
+    let names = names_at_hand(&link, &room).await;
+    let word = rooms::word(&link, &room).await;
+    app.out.done(
         || {
             format!(
-                "Made “{}”, room {}.\nNext: {} invite {} HANDLE",
+                "Made “{}”, room {}.\nNext: {} invite {word} HANDLE",
                 text::one_line(&room.title),
                 room.room_id,
                 app.program(&link),
-                rooms::word(&room)
             )
         },
         || json::room(&room, &names),
@@ -53,8 +53,8 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
 pub(crate) async fn direct(app: &App, handle: &str) -> Result<()> {
     let link = app.link()?;
     let room = rooms::open_direct(&link, handle).await?;
-    let names = room_names(&link, std::slice::from_ref(&room)).await?;
-    app.out.say(
+    let names = names_at_hand(&link, &room).await;
+    app.out.done(
         || {
             let peer = names.full(room.peer_user_id);
             format!(
@@ -114,7 +114,7 @@ pub(crate) async fn rename(app: &App, args: Rename) -> Result<()> {
             async move { api.rooms().update_room(request).await }
         })
         .await?;
-    app.out.say(
+    app.out.done(
         || {
             format!(
                 "“{}” is called “{}” now.",
@@ -147,6 +147,12 @@ pub(crate) async fn room_names(link: &Link, rooms: &[RoomSummary]) -> Result<Nam
         .learn(link, rooms.iter().flat_map(names::in_room))
         .await?;
     Ok(names)
+}
+
+/// The same for one room after a command, which is done whether or not the names can be had.
+pub(crate) async fn names_at_hand(link: &Link, room: &RoomSummary) -> Names {
+    let names = room_names(link, std::slice::from_ref(room)).await;
+    names.unwrap_or_default()
 }
 
 fn last_time(room: &RoomSummary) -> (i64, i32) {

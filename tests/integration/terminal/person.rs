@@ -65,11 +65,12 @@ impl Terminal {
     }
 
     async fn types(&mut self, line: &str) {
-        let line = format!("{line}\r");
-        self.keys
-            .write_all(line.as_bytes())
-            .await
-            .expect("it takes keys");
+        self.gets(format!("{line}\r").as_bytes()).await;
+    }
+
+    /// Takes keys that arrive at once.
+    async fn gets(&mut self, keys: &[u8]) {
+        self.keys.write_all(keys).await.expect("it takes keys");
     }
 
     /// All that was shown, and the exit code.
@@ -157,6 +158,50 @@ async fn a_conversation_at_a_terminal_ends_with_quit_and_leaves_it_clean() {
         assert!(shown.contains("\u{1b}[?2004l"), "{shown:?}");
         let texts = super::history_texts(&ann, &["history", "nest"]).await;
         assert_eq!(texts, ["hello at last"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lines_that_arrive_at_once_are_all_sent() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::open(&ann, "chat nest", false);
+        terminal.shows("Type a message, or /help").await;
+        let typed: Vec<String> = (1..=40).map(|number| format!("line {number}")).collect();
+        terminal
+            .gets(format!("{}\r", typed.join("\r")).as_bytes())
+            .await;
+        terminal.shows("ann: line 40").await;
+        // A paste whose ends the terminal marks is one message.
+        terminal
+            .gets(b"\x1b[200~from\rthe board\r\x1b[201~\r/quit\r")
+            .await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 0, "{shown}");
+        let texts = super::history_texts(&ann, &["history", "nest", "-n", "100"]).await;
+        assert_eq!(texts[..40], typed);
+        assert_eq!(texts[40..], ["from\nthe board"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_not_utf_8_is_told_what_was_not_sent() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::open(&ann, "chat nest", false);
+        terminal.shows("Type a message, or /help").await;
+        terminal.gets(b"tea\rcaf\xe9\rmilk\r").await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 6, "{shown}");
+        assert!(shown.contains("a byte that is not UTF-8"), "{shown}");
+        let texts = super::history_texts(&ann, &["history", "nest"]).await;
+        assert_eq!(texts, ["tea"]);
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! Ways to the client and out of it: a node's greeting, TLS, a reader that goes.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
 
 use magpie_tests::{
     api::PASSWORD,
@@ -9,6 +9,7 @@ use magpie_tests::{
     node::{Node, Setup, certificate},
     process::Process,
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
@@ -18,6 +19,54 @@ use super::{history_texts, signed_up};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 const PROGRAM: &str = "cargo run --release -p magpie-cli -- ";
+
+#[tokio::test]
+async fn a_line_of_a_pipe_that_is_no_text_is_refused_alone() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        fs::write(ann.path().join("lines"), b"one\nt\xffo\nthree\n").expect("a file");
+        let ended = ann.shell("chat nest < lines", "").await;
+        assert_eq!(ended.code, 6, "{ended:#?}");
+        assert!(
+            ended.stdout.contains("NOT SENT: line 2 is not valid UTF-8"),
+            "{ended:#?}"
+        );
+        let ended = ann.shell("chat nest --json < lines", "").await;
+        assert_eq!(ended.code, 6, "{ended:#?}");
+        assert!(
+            ended.stderr.contains("\"reason\":\"NOT_SENT\""),
+            "{ended:#?}"
+        );
+        let texts = history_texts(&ann, &["history", "nest"]).await;
+        assert_eq!(texts, ["one", "three", "one", "three"]);
+        let ended = ann.shell("chat nest < .", "").await;
+        assert_eq!(ended.code, 7, "{ended:#?}");
+        assert!(ended.stderr.contains("stdin cannot be read"), "{ended:#?}");
+    })
+    .await;
+}
+
+/// What was done is said even where the result cannot be printed, so that nobody repeats it.
+#[tokio::test]
+async fn a_command_that_cannot_print_its_result_says_that_it_was_done() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let ended = ann.shell("send nest once > /dev/full", "").await;
+        assert_eq!(ended.code, 7, "{ended:#?}");
+        assert!(ended.stderr.contains("the command was done"), "{ended:#?}");
+        assert!(ended.stderr.contains("Sent to nest as 2."), "{ended:#?}");
+        let ended = ann.shell("create den --json > /dev/full", "").await;
+        assert_eq!(ended.code, 7, "{ended:#?}");
+        let told: Value = serde_json::from_str(&ended.stderr).expect("JSON");
+        assert_eq!(told["error"]["effect"], "done", "{told}");
+        assert_eq!(told["error"]["result"]["title"], "den", "{told}");
+    })
+    .await;
+}
 
 /// What a node prints for the person who started it works as it is printed, wherever it listens.
 #[tokio::test]

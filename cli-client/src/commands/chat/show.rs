@@ -21,6 +21,9 @@ use crate::{
     text,
 };
 
+/// The reason of a message that did not reach the server.
+const NOT_SENT: &str = "NOT_SENT";
+
 impl Talk<'_> {
     pub(super) async fn outcome(
         &mut self,
@@ -53,7 +56,7 @@ impl Talk<'_> {
             SendError::Refused(refusal) | SendError::Unknown(Some(refusal)) => {
                 reason_name(refusal.reason)
             }
-            _ => "NOT_SENT",
+            _ => NOT_SENT,
         };
         if self.app.out.is_json() {
             let failure = Failure::new(Exit::Refused, reason, error.to_string())
@@ -64,6 +67,16 @@ impl Talk<'_> {
         let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
         let why = text::one_line(&error.to_string());
         self.remark(&format!("NOT SENT: {shown} ({why})")).await
+    }
+
+    /// A line that cannot be a message.
+    pub(super) async fn wrong(&mut self, why: &str) -> Result<()> {
+        self.refused = true;
+        if self.app.out.is_json() {
+            report(&Failure::new(Exit::Usage, NOT_SENT, why), true);
+            return Ok(());
+        }
+        self.remark(&format!("NOT SENT: {why}")).await
     }
 
     pub(super) async fn entry(&mut self, entry: &Entry) -> Result<()> {

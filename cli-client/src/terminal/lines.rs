@@ -1,0 +1,178 @@
+//! The lines of a conversation as they come in: each is a text, or is refused by itself, or is the
+//! last, which says why.
+
+use std::io::{self, BufRead, Read};
+
+use rustyline::error::ReadlineError;
+
+use crate::{
+    failure::{Exit, Failure},
+    limits::{STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX},
+    text,
+};
+
+/// What comes from the person.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// A line without its end.
+    Text(String),
+    /// A line that no message can hold; says which, and why. The next one may come.
+    Wrong(String),
+    /// Nothing more comes; says what was in the way.
+    Broken(Failure),
+}
+
+/// The lines of an input that is no terminal.
+pub(super) struct Plain<R> {
+    input: R,
+    /// The line that is being read, from 1.
+    number: u64,
+}
+
+impl<R: BufRead> Plain<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self { input, number: 0 }
+    }
+
+    fn read(&mut self) -> io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        let mut bounded = self.input.by_ref().take(STDIN_BYTES_MAX);
+        if bounded.read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if bytes.len() as u64 == STDIN_BYTES_MAX && !bytes.ends_with(b"\n") {
+            self.input.skip_until(b'\n')?;
+            return Ok(Some(self.wrong(&format!(
+                "is longer than the {} characters of a message",
+                text::count(TEXT_CHARACTERS_MAX as i64)
+            ))));
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(Some(match str::from_utf8(line) {
+            Ok(text) => Line::Text(text.to_owned()),
+            Err(_) => self.wrong("is not valid UTF-8"),
+        }))
+    }
+
+    fn wrong(&self, why: &str) -> Line {
+        Line::Wrong(format!("line {} {why}", self.number))
+    }
+}
+
+impl<R: BufRead> Iterator for Plain<R> {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        self.read().unwrap_or_else(|error| {
+            let message = format!("stdin cannot be read: {error}");
+            Some(Line::Broken(Failure::local(message)))
+        })
+    }
+}
+
+/// What one reading of the line editor means. None: nothing more comes.
+pub(super) fn edited(read: Result<String, ReadlineError>) -> Option<Line> {
+    match read {
+        // A paste may end with line ends that belong to no line.
+        Ok(line) => Some(Line::Text(line.trim_end_matches('\n').to_owned())),
+        // The window got another size in the middle of a key.
+        Err(ReadlineError::Signal(_)) => Some(Line::Text(String::new())),
+        Err(ReadlineError::Eof | ReadlineError::Interrupted) => None,
+        // What came along with the byte is gone: to go on could send halves of lines.
+        Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            let message = "the terminal sent a byte that is not UTF-8: the line that was being \
+                           typed, and what came with it, was not sent";
+            Some(Line::Broken(
+                Failure::new(Exit::Partly, "NOT_ALL_SENT", message)
+                    .hint("set the terminal to UTF-8, then start `chat` again"),
+            ))
+        }
+        Err(error) => {
+            let message = format!("the terminal cannot be read: {error}");
+            Some(Line::Broken(Failure::local(message)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<String> {
+        let line = |line| match line {
+            Line::Text(text) => text,
+            Line::Wrong(why) => format!("WRONG {why}"),
+            Line::Broken(failure) => format!("BROKEN {failure}"),
+        };
+        Plain::new(input).map(line).collect()
+    }
+
+    #[test]
+    fn each_line_is_read_without_its_end() {
+        assert_eq!(
+            lines(b"one\r\n\n two \nthree"),
+            ["one", "", " two ", "three"]
+        );
+        assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_is_refused_alone() {
+        assert_eq!(
+            lines(b"one\nt\xffo\nthree\n"),
+            ["one", "WRONG line 2 is not valid UTF-8", "three"]
+        );
+    }
+
+    #[test]
+    fn a_line_longer_than_any_message_is_refused_alone() {
+        let mut input = vec![b'x'; 2 * STDIN_BYTES_MAX as usize];
+        input.extend(b"\nnext\n");
+        let said = lines(&input);
+        assert_eq!(
+            said,
+            [
+                "WRONG line 1 is longer than the 100,000 characters of a message",
+                "next"
+            ]
+        );
+        let whole = "é".repeat(TEXT_CHARACTERS_MAX);
+        assert_eq!(
+            lines(format!("{whole}\r\nnext").as_bytes()),
+            [&whole, "next"]
+        );
+    }
+
+    #[test]
+    fn an_input_that_breaks_says_so_and_ends() {
+        let broken = io::BufReader::new(Broken);
+        let mut lines = Plain::new(broken);
+        let Some(Line::Broken(failure)) = lines.next() else {
+            panic!("it is broken");
+        };
+        assert_eq!(failure.exit(), Exit::Local);
+    }
+
+    #[test]
+    fn a_terminal_that_is_not_utf_8_ends_with_a_word() {
+        let invalid = io::Error::from(io::ErrorKind::InvalidData);
+        let Some(Line::Broken(failure)) = edited(Err(invalid.into())) else {
+            panic!("it is broken");
+        };
+        assert_eq!(failure.exit(), Exit::Partly);
+        assert!(edited(Err(ReadlineError::Eof)).is_none());
+        assert!(
+            matches!(edited(Ok("a\nb\n".to_owned())), Some(Line::Text(text)) if text == "a\nb")
+        );
+    }
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("gone"))
+        }
+    }
+}
