@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::{
     client::{
         error::{BoxError, Error},
-        limits::{ACCESS_TOKEN_LIFETIME, RENEWAL_MARGIN},
+        limits::{ACCESS_TOKEN_LIFETIME, RENEWAL_PART},
     },
     v1::{Credentials, RefreshTokenRequest, auth_service_client::AuthServiceClient},
 };
@@ -192,7 +192,7 @@ fn renew_in(credentials: &Credentials, now: SystemTime, otherwise: Duration) -> 
         .unwrap_or(otherwise)
         // A clock that is slow would make it last too long.
         .min(ACCESS_TOKEN_LIFETIME);
-    life.saturating_sub(RENEWAL_MARGIN.min(life / 4))
+    life - life / RENEWAL_PART
 }
 
 async fn blocking<T: Send + 'static>(
@@ -222,31 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn renewal_comes_a_margin_before_the_end() {
+    fn renewal_comes_when_a_third_is_left() {
         let now = SystemTime::now();
-        let wait = renew_in(&ends_in(now, 600), now, ACCESS_TOKEN_LIFETIME);
-        assert_eq!(wait, Duration::from_secs(600) - RENEWAL_MARGIN);
-    }
-
-    #[test]
-    fn short_life_is_used_for_three_quarters() {
-        let now = SystemTime::now();
-        let wait = renew_in(&ends_in(now, 8), now, ACCESS_TOKEN_LIFETIME);
-        assert_eq!(wait, Duration::from_secs(6));
+        for life in [900, 9] {
+            let wait = renew_in(&ends_in(now, life), now, ACCESS_TOKEN_LIFETIME);
+            assert_eq!(wait.as_secs(), life.unsigned_abs() * 2 / 3);
+        }
     }
 
     #[test]
     fn slow_clock_does_not_stretch_the_life() {
         let now = SystemTime::now();
         let wait = renew_in(&ends_in(now, 100_000), now, ACCESS_TOKEN_LIFETIME);
-        assert_eq!(wait, ACCESS_TOKEN_LIFETIME - RENEWAL_MARGIN);
+        assert_eq!(wait, ACCESS_TOKEN_LIFETIME * 2 / 3);
     }
 
     #[test]
     fn fast_clock_does_not_make_new_credentials_look_old() {
         let now = SystemTime::now();
         let wait = renew_in(&ends_in(now, -3_600), now, ACCESS_TOKEN_LIFETIME);
-        assert_eq!(wait, ACCESS_TOKEN_LIFETIME - RENEWAL_MARGIN);
+        assert_eq!(wait, ACCESS_TOKEN_LIFETIME * 2 / 3);
         assert!(renew_in(&ends_in(now, -3_600), now, Duration::ZERO).is_zero());
     }
 }

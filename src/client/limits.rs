@@ -34,7 +34,7 @@ pub const SENDS_QUEUED_PER_ROOM_MAX: usize = 256;
 pub const SENDS_QUEUED_MAX: usize = 4_096;
 /// Bytes of text that wait to be sent.
 pub const SENDS_QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Unanswered messages of one room.
+/// Unanswered messages of one room; fewer for a while after one was refused for the moment.
 pub const SENDS_IN_FLIGHT_PER_ROOM_MAX: usize = 8;
 /// Unanswered commands of a session, where the server does not state fewer.
 pub const UNANSWERED_MAX: usize = 64;
@@ -70,7 +70,7 @@ pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// A server that was silent for this long is gone.
 pub const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How long a connection and its Welcome may take.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a clean end may take.
 pub const BYE_TIMEOUT: Duration = Duration::from_secs(3);
 /// HTTP/2 PING interval of an idle connection.
@@ -86,8 +86,8 @@ pub const DRAIN_WINDOW_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How long an access token lives where its stated end makes no sense by this machine's clock.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// How long before its end an access token is renewed (or a quarter of its life, if shorter).
-pub const RENEWAL_MARGIN: Duration = Duration::from_secs(90);
+/// An access token is renewed when this part of its life is left: one in so many.
+pub const RENEWAL_PART: u32 = 3;
 /// How long after a renewal that failed the next one is made.
 pub const RENEWAL_RETRY: Duration = Duration::from_secs(5);
 /// The least time between two looks at the clock.

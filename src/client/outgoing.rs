@@ -50,13 +50,27 @@ pub(crate) struct Outgoing {
     turn: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     sends: VecDeque<Item>,
     in_flight: usize,
+    /// How many may be in flight: one after a refusal that passes, since each that is sent behind a
+    /// refused one is sent in vain, and one more after each that is taken.
+    window: usize,
     /// A message was refused and is to be retried: nothing goes out before this moment, and not
     /// before all that is in flight is answered. Then the oldest goes first, which keeps order.
     held_until: Option<Instant>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            sends: VecDeque::new(),
+            in_flight: 0,
+            window: SENDS_IN_FLIGHT_PER_ROOM_MAX,
+            held_until: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -148,6 +162,9 @@ impl Outgoing {
         let Some((room_id, id)) = self.land(request_id) else {
             return;
         };
+        if let Some(queue) = self.queues.get_mut(&room_id) {
+            queue.window = SENDS_IN_FLIGHT_PER_ROOM_MAX.min(queue.window + 1);
+        }
         let sent = Sent {
             room_id,
             client_message_id: id,
@@ -252,10 +269,7 @@ impl Outgoing {
     fn next_room(&self, now: Instant) -> Option<i64> {
         let ready = |queue: &Queue| match queue.held_until {
             Some(until) => queue.in_flight == 0 && until <= now,
-            None => {
-                queue.in_flight < SENDS_IN_FLIGHT_PER_ROOM_MAX
-                    && queue.sends.len() > queue.in_flight
-            }
+            None => queue.in_flight < queue.window && queue.sends.len() > queue.in_flight,
         };
         let after = self.queues.range((Excluded(self.turn), Unbounded));
         let upto = self.queues.range(..=self.turn);
@@ -271,6 +285,7 @@ impl Outgoing {
         }
         if let Some(queue) = self.queues.get_mut(&room_id) {
             queue.held_until = queue.held_until.max(Some(at));
+            queue.window = 1;
         }
     }
 
