@@ -76,15 +76,13 @@ impl Output {
         human: impl FnOnce() -> String,
         object: impl FnOnce() -> Value,
     ) -> Result<()> {
-        let (said, result) = match self.json {
-            true => {
-                let object = object();
-                (object.to_string(), object)
-            }
-            false => {
-                let human = human();
-                (human.clone(), json!(human))
-            }
+        let result = match self.json {
+            true => object(),
+            false => Value::String(human()),
+        };
+        let said = match &result {
+            Value::String(human) => human.clone(),
+            object => object.to_string(),
         };
         self.line(&said)
             .map_err(|failure| failure.of_what_was_done(&said, result))
