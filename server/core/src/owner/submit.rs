@@ -170,12 +170,25 @@ impl<T> Owner<T> {
                 "too much was written since the first attempt to tell whether it took effect",
             )),
             Earlier::None => {
+                let effect = self.effect_of_none(&submit);
                 let result = self.append(submit, now);
-                result.map_err(|refusal| refusal.with_effect(Effect::None))
+                result.map_err(|refusal| refusal.with_effect(effect))
             }
         };
         if let Some(State::Active(active)) = self.rooms.get_mut(&room) {
             active.hold(Held::Reply(token, result));
+        }
+    }
+
+    /// What a refusal can say of a command of which no earlier copy was found.
+    fn effect_of_none(&self, submit: &Submit) -> Effect {
+        match (self.rooms.get(&submit.room), &submit.command) {
+            (Some(State::Active(active)), Command::Append(append))
+                if !active.room.searches_all(append, &self.limits) =>
+            {
+                Effect::AttemptNone
+            }
+            _ => Effect::None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     command::{Append, Command, Held, What},
     entry::Role,
     ids::{DeviceId, MessageId},
+    refusal::Effect,
     rows::Settings,
     time::Instant,
 };
@@ -111,4 +112,34 @@ fn rooms_that_nobody_uses_are_forgotten_where_memory_is_short() {
     // A thousand ids of each are held, whatever became of the entries.
     let left = owner.rooms_loaded();
     assert!((1..=16).contains(&left), "{left} rooms are left");
+}
+
+/// A first attempt may lie before what is searched, unless the command says after what it came.
+#[test]
+fn only_a_whole_search_shows_that_nothing_exists_under_an_id() {
+    let limits = Limits {
+        room_ids_max: 4,
+        ..Limits::default()
+    };
+    let mut owner = Owner::new(Epoch(1), limits);
+    let mut refused = |messages, after: Option<Seq>| {
+        let known = owner.head(room(1)).map_or(0, |head| head.seq.get());
+        for id in known..=messages {
+            let id = u32::try_from(id).expect("a small id");
+            owner.handle(Input::Submit((), submit(room(1), id)), at(0));
+            settle(&mut owner, at(0));
+        }
+        let mut stranger = submit(room(1), 77);
+        stranger.actor = UserId::new(2).expect("an id");
+        if let Command::Append(append) = &mut stranger.command {
+            append.after = after;
+        }
+        owner.handle(Input::Submit((), stranger), at(0));
+        let answers = settle(&mut owner, at(0));
+        answers[0].as_ref().expect_err("no member").effect
+    };
+    assert_eq!(refused(3, None), Effect::None);
+    assert_eq!(refused(8, None), Effect::AttemptNone);
+    assert_eq!(refused(8, Some(Seq::ZERO.plus(9))), Effect::None);
+    assert_eq!(refused(8, Some(Seq::ZERO.plus(10))), Effect::AttemptNone);
 }

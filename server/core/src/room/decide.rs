@@ -46,8 +46,7 @@ impl Room {
             return Duplicate::At(seq);
         }
         let covered = self.ids.covers_from(self.head);
-        let known = append.after.filter(|after| *after <= self.head);
-        let after = known.unwrap_or_else(|| self.head.minus(limits.room_ids_max));
+        let after = self.searched_from(append, limits);
         if after >= covered {
             return Duplicate::None;
         }
@@ -58,6 +57,22 @@ impl Room {
             after,
             through: covered,
         }
+    }
+
+    /// Whether an earlier copy of a command is found wherever it is: not where its first attempt may
+    /// lie before what is searched.
+    pub fn searches_all(&self, append: &Append, limits: &Limits) -> bool {
+        self.known_after(append).is_some() || self.searched_from(append, limits) == Seq::ZERO
+    }
+
+    /// The cursor after which a command's first attempt came.
+    fn known_after(&self, append: &Append) -> Option<Seq> {
+        append.after.filter(|after| *after <= self.head)
+    }
+
+    fn searched_from(&self, append: &Append, limits: &Limits) -> Seq {
+        let known = self.known_after(append);
+        known.unwrap_or_else(|| self.head.minus(limits.room_ids_max))
     }
 
     /// Whether the actor may, and what entry it becomes.
