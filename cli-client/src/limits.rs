@@ -44,6 +44,11 @@ pub(crate) const EARLIER_MESSAGES_DEFAULT: u32 = 10;
 pub(crate) const KEPT_USERS_MAX: usize = 10_000;
 /// Lines typed in `chat` that wait for the conversation.
 pub(crate) const LINES_QUEUED_MAX: usize = 64;
+/// Messages of `chat` that wait for their answers before the next line is taken: fewer than the
+/// client library holds for a room.
+pub(crate) const POSTED_MAX: usize = 200;
+/// Bytes of text of these, before the next line is taken: with it, less than the library holds.
+pub(crate) const POSTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Blocks of lines that wait for the terminal.
 pub(crate) const SHOWN_QUEUED_MAX: usize = 256;
 /// Typed lines that the arrow keys bring back.

@@ -22,7 +22,7 @@ use crate::{
         room::room_names,
     },
     failure::{Failure, Result},
-    limits::{OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX},
+    limits::{OWN_SHOWN_WAIT, POSTED_BYTES_MAX, POSTED_MAX, REPEATED_COLUMNS_MAX},
     link::{self, Link},
     names,
     rooms::{self, Direct},
@@ -71,6 +71,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         ending: None,
         broken: None,
         refused: false,
+        unknown: false,
     };
     talk.greet().await?;
     let end = tokio::select! {
@@ -116,6 +117,8 @@ struct Talk<'a> {
     broken: Option<Failure>,
     /// A message was refused, which the exit code tells.
     refused: bool,
+    /// Of one of these nobody knows whether it was sent.
+    unknown: bool,
 }
 
 impl Talk<'_> {
@@ -149,7 +152,7 @@ impl Talk<'_> {
                         self.take(item).await?;
                     }
                 }
-                line = typed.recv(), if !self.is_leaving => match line {
+                line = typed.recv(), if self.takes_lines() => match line {
                     Some(line) => self.typed(line).await?,
                     None => self.is_leaving = true,
                 },
@@ -170,6 +173,12 @@ impl Talk<'_> {
         }
     }
 
+    /// Whether another line may come: not beyond what the session holds for a connection.
+    fn takes_lines(&self) -> bool {
+        let bytes: usize = self.unanswered.values().map(String::len).sum();
+        !self.is_leaving && self.unanswered.len() < POSTED_MAX && bytes < POSTED_BYTES_MAX
+    }
+
     /// How it ends where nothing failed.
     fn left(&mut self) -> Result<()> {
         if let Some(ending) = self.ending {
@@ -184,6 +193,7 @@ impl Talk<'_> {
             unanswered: self.unanswered,
             unsent,
             refused: self.refused,
+            unknown: self.unknown,
         }
     }
 

@@ -48,6 +48,21 @@ async fn a_line_of_a_pipe_that_is_no_text_is_refused_alone() {
     .await;
 }
 
+#[tokio::test]
+async fn a_pipe_that_is_faster_than_the_node_loses_no_line() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let lines: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+        let ended = ann.run_with(&["chat", "nest"], &lines.join("\n")).await;
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let texts = history_texts(&ann, &["history", "nest", "-n", "2000"]).await;
+        assert_eq!(texts, lines);
+    })
+    .await;
+}
+
 /// What was done is said even where the result cannot be printed, so that nobody repeats it.
 #[tokio::test]
 async fn a_command_that_cannot_print_its_result_says_that_it_was_done() {

@@ -20,6 +20,8 @@ pub(super) struct Rest {
     pub(super) unsent: HashSet<MessageId>,
     /// A message was refused, which the exit code tells.
     pub(super) refused: bool,
+    /// Of one of these nobody knows whether it was sent.
+    pub(super) unknown: bool,
 }
 
 /// Those of a session that has ended which never left this device.
@@ -38,6 +40,13 @@ impl Rest {
             return Err(self.unfinished(end.err()));
         }
         end?;
+        if self.unknown {
+            return Err(Failure::new(
+                Exit::OutcomeUnknown,
+                "OUTCOME_UNKNOWN",
+                "of some messages nobody can tell whether they were sent, as was said above",
+            ));
+        }
         if self.refused {
             return Err(Failure::new(
                 Exit::Partly,
@@ -53,7 +62,7 @@ impl Rest {
         let unsent = self.unanswered.keys().filter(is_unsent).count();
         let unknown = self.unanswered.len() - unsent;
         let (exit, reason) = match unknown {
-            0 => (Exit::Partly, "NOT_ALL_SENT"),
+            0 if !self.unknown => (Exit::Partly, "NOT_ALL_SENT"),
             _ => (Exit::OutcomeUnknown, "OUTCOME_UNKNOWN"),
         };
         let mut parts = Vec::new();
@@ -107,6 +116,7 @@ mod tests {
             unanswered: BTreeMap::new(),
             unsent: HashSet::new(),
             refused: false,
+            unknown: false,
         };
         for (text, transmitted) in texts {
             let id = Draft::new(7, *text).client_message_id;
@@ -148,5 +158,8 @@ mod tests {
         assert!(rest.end(Ok(())).is_ok());
         rest.refused = true;
         assert_eq!(rest.end(Ok(())).unwrap_err().exit(), Exit::Partly);
+        rest.unknown = true;
+        let failure = rest.end(Ok(())).unwrap_err();
+        assert_eq!(failure.exit(), Exit::OutcomeUnknown);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use magpie::{
-    client::{MessageId, SendError, Sent},
+    client::{MessageId, Refusal, SendError, Sent},
     v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence},
 };
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use super::Talk;
 use crate::{
     clock,
     commands::{members::all_members, presence},
-    failure::{Exit, Failure, Result, reason_name},
+    failure::{Exit, Failure, Result},
     json,
     limits::{BATCH_USERS_MAX, REPEATED_COLUMNS_MAX},
     output::report,
@@ -23,6 +23,17 @@ use crate::{
 
 /// The reason of a message that did not reach the server.
 const NOT_SENT: &str = "NOT_SENT";
+
+/// A message that was retried until nobody could tell any more what became of it.
+fn may_be_sent(refusal: Option<&Refusal>) -> Failure {
+    let why = match refusal {
+        Some(refusal) => format!(": {}", Failure::refused(refusal)),
+        None => String::new(),
+    };
+    let message = format!("nobody can tell any more whether it was sent{why}");
+    Failure::new(Exit::OutcomeUnknown, "OUTCOME_UNKNOWN", message)
+        .detail("effect", json!("unknown"))
+}
 
 impl Talk<'_> {
     pub(super) async fn outcome(
@@ -51,22 +62,25 @@ impl Talk<'_> {
             }
             Err(error) => error,
         };
-        self.refused = true;
-        let reason = match &error {
-            SendError::Refused(refusal) | SendError::Unknown(Some(refusal)) => {
-                reason_name(refusal.reason)
+        let mut what = "NOT SENT";
+        let failure = match &error {
+            SendError::Refused(refusal) => Failure::refused(refusal),
+            SendError::Unknown(refusal) => {
+                what = "SENT OR NOT";
+                self.unknown = true;
+                may_be_sent(refusal.as_ref())
             }
-            _ => NOT_SENT,
+            _ => Failure::new(Exit::Refused, NOT_SENT, error.to_string()),
         };
+        self.refused = true;
         if self.app.out.is_json() {
-            let failure = Failure::new(Exit::Refused, reason, error.to_string())
-                .detail("client_message_id", json!(id.to_string()));
+            let failure = failure.detail("client_message_id", json!(id.to_string()));
             report(&failure, true);
             return Ok(());
         }
         let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
-        let why = text::one_line(&error.to_string());
-        self.remark(&format!("NOT SENT: {shown} ({why})")).await
+        let why = text::one_line(&failure.to_string());
+        self.remark(&format!("{what}: {shown} ({why})")).await
     }
 
     /// A line that cannot be a message.
