@@ -389,13 +389,13 @@ pub(crate) struct History {
     #[command(flatten)]
     pub(crate) room: Room,
     /// Messages before this seq or time
-    #[arg(long, value_name = "SEQ|TIME", value_parser = clock::position, group = "position")]
+    #[arg(long, value_name = "SEQ|TIME", value_parser = clock::place, group = "position")]
     pub(crate) before: Option<Position>,
     /// Messages after this seq, or from this time on
     #[arg(long, value_name = "SEQ|TIME", value_parser = clock::position, group = "position")]
     pub(crate) after: Option<Position>,
     /// Messages on both sides of this seq or time
-    #[arg(long, value_name = "SEQ|TIME", value_parser = clock::position, group = "position")]
+    #[arg(long, value_name = "SEQ|TIME", value_parser = clock::place, group = "position")]
     pub(crate) around: Option<Position>,
     /// How many messages
     #[arg(short = 'n', long, default_value_t = HISTORY_MESSAGES_DEFAULT, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(HISTORY_MESSAGES_MAX)))]

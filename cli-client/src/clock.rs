@@ -20,6 +20,14 @@ pub(crate) fn position(input: &str) -> Result<Position, String> {
     position_in(input, &TimeZone::system(), &ZonedDateTime::now())
 }
 
+/// The same of something that exists: seqs begin with 1.
+pub(crate) fn place(input: &str) -> Result<Position, String> {
+    match position(input)? {
+        Position::Seq(0) => Err("seqs begin with 1".to_owned()),
+        place => Ok(place),
+    }
+}
+
 fn position_in(input: &str, zone: &TimeZone, now: &ZonedDateTime) -> Result<Position, String> {
     let digits = input.strip_prefix('#').unwrap_or(input);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -169,6 +177,13 @@ mod tests {
 
     fn at(time: &str) -> Position {
         Position::Time(time.parse().unwrap())
+    }
+
+    #[test]
+    fn there_is_nothing_at_seq_0() {
+        assert_eq!(position("0"), Ok(Position::Seq(0)));
+        assert!(place("0").is_err());
+        assert_eq!(place("1"), Ok(Position::Seq(1)));
     }
 
     #[test]
