@@ -168,7 +168,14 @@ pub(crate) const UNREAD_MAX: u32 = 1_000;
 /// has more, and shows fewer unread ones than there are.
 pub(crate) const UNREAD_SCAN_MAX: u64 = 4_096;
 
-/// The least time between two looks at all keys of a rate.
+/// Rooms that get their hints at one tick, if so many want one.
+pub(crate) const HINTS_AT_ONCE_MIN: usize = 1_000;
+
+/// One in so many of the rooms that want a hint gets it at one tick, if that is more. So those of a
+/// slot are written within the time of the next.
+pub(crate) const HINTS_PARTS: usize = 8;
+
+/// The least time between two looks at all keys of a rate, and at all rooms in memory.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A limit in milliseconds as a duration.

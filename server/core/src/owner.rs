@@ -27,7 +27,7 @@ use crate::{
     room::Loaded,
     rows::{Hint, Row},
     slots::Slots,
-    time::{Now, Timestamp},
+    time::{Instant, Now, Timestamp},
 };
 
 /// What an owner is told. `T` is what the node needs to deliver an answer.
@@ -141,6 +141,10 @@ pub struct Owner<T> {
     /// How many rooms are being loaded, and those that wait until the store may be asked.
     loading: u64,
     to_load: VecDeque<RoomId>,
+    /// Rooms whose members' marks moved, which the others have not been shown.
+    marked: BTreeSet<RoomId>,
+    /// When to look next for rooms that can be forgotten.
+    evict_at: Instant,
     /// Rooms with something to write or to answer.
     touched: BTreeSet<RoomId>,
     /// Writes that ended and wait for the fence to be read.
@@ -185,6 +189,8 @@ impl<T> Owner<T> {
             to_read: VecDeque::new(),
             loading: 0,
             to_load: VecDeque::new(),
+            marked: BTreeSet::new(),
+            evict_at: Instant(0),
             touched: BTreeSet::new(),
             ready: BTreeMap::new(),
             fencing: None,

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     ids::{Epoch, Partition, RoomId, Slot},
+    limits::{HINTS_AT_ONCE_MIN, HINTS_PARTS},
     rows::Row,
     time::Instant,
 };
@@ -83,7 +84,9 @@ impl Slots {
         Some(Row::Pending(partition, self.epoch, open.slot, room))
     }
 
-    /// Closes the slots whose time is over, and returns the rooms that need a hint.
+    /// Closes the slots whose time is over, and returns rooms that need a hint. Where they are many it
+    /// is a part of them, oldest slots first, so that no tick holds up commands for long: the next
+    /// ticks return the rest.
     pub fn due(&mut self, now: Instant) -> BTreeSet<RoomId> {
         let over: Vec<_> = self
             .open
@@ -94,7 +97,10 @@ impl Slots {
         for partition in over {
             self.close(partition);
         }
-        self.closed.values().flatten().copied().collect()
+        let waiting: usize = self.closed.values().map(BTreeSet::len).sum();
+        let share = HINTS_AT_ONCE_MIN.max(waiting / HINTS_PARTS);
+        let rooms = self.closed.values().flatten();
+        rooms.take(share).copied().collect()
     }
 
     /// The first slot of this ownership that a hint of a room does not cover, if it is made now: one
@@ -214,6 +220,30 @@ mod tests {
             [Row::Done(partition, Epoch(2), Slot(5))]
         );
         assert!(slots.inherited_nothing());
+    }
+
+    #[test]
+    fn many_rooms_get_their_hints_in_parts() {
+        let mut slots = Slots::new(Epoch(3), Duration::from_secs(10));
+        let rooms = 40 * HINTS_AT_ONCE_MIN;
+        for number in 1..=rooms {
+            slots.note(room(i64::try_from(number).expect("it fits")), Instant(0));
+        }
+        let (mut ticks, mut hinted) = (0, BTreeSet::new());
+        while hinted.len() < rooms {
+            let due = slots.due(Instant(10_000));
+            assert!(due.len() <= rooms / HINTS_PARTS && !due.is_empty());
+            for room in due {
+                slots.hinted(room, slots.covered(room));
+                assert!(hinted.insert(room), "once each");
+            }
+            ticks += 1;
+        }
+        assert!(
+            ticks < 40,
+            "{ticks} ticks are less than the next slot takes"
+        );
+        assert!(slots.closed.is_empty());
     }
 
     #[test]

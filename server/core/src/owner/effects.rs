@@ -1,7 +1,7 @@
 //! What follows from durable entries: answers, events, room lists, and the hints that spare the next
 //! owner their search.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Head, Output, Owner, RoomListChange, State, WriteNo,
@@ -11,7 +11,7 @@ use crate::{
     command::Answer,
     entry::{Entry, Shared},
     ids::{RoomId, Seq, UserId},
-    limits::millis,
+    limits::{SWEEP_INTERVAL, millis},
     link::ToEdge,
     rows::{Marks, Row},
     time::Now,
@@ -141,6 +141,7 @@ impl<T> Owner<T> {
             active.marked_at = active.used;
         }
         active.marked.insert(user);
+        self.marked.insert(room);
         let marks = Arc::new([(user, active.room.show_marks(user, marks))]);
         self.tell_edges(
             room,
@@ -192,15 +193,21 @@ impl<T> Owner<T> {
         let is_due = |active: &Active<T>| {
             !active.marked.is_empty() && now.instant.since(active.marked_at) >= delay
         };
-        let marked = |(room, state): (&RoomId, &State<T>)| match state {
-            State::Active(active) if is_due(active) => Some(*room),
-            State::Active(_) | State::Loading(_) => None,
-        };
-        let marked: BTreeSet<RoomId> = self.rooms.iter().filter_map(marked).collect();
-        for room in marked {
+        let marked = self.marked.iter().copied();
+        let due: Vec<_> = marked
+            .filter(|room| match self.rooms.get(room) {
+                Some(State::Active(active)) => is_due(active),
+                Some(State::Loading(_)) | None => true,
+            })
+            .collect();
+        for room in due {
+            self.marked.remove(&room);
             self.show_marks(room);
         }
-        self.evict(now);
+        if now.instant >= self.evict_at {
+            self.evict_at = now.instant + SWEEP_INTERVAL;
+            self.evict(now);
+        }
     }
 
     /// Sends the writes again that were refused for want of space.

@@ -105,7 +105,7 @@ fn rooms_that_nobody_uses_are_forgotten_where_memory_is_short() {
     }
     assert_eq!(owner.rooms_loaded(), 20);
     assert!(LATER < idle, "or they would go for being old");
-    for millis in [LATER, LATER + 250] {
+    for millis in [LATER, LATER + 1_000] {
         owner.handle(Input::Tick, at(millis));
         settle(&mut owner, at(millis));
     }
