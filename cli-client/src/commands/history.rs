@@ -9,7 +9,7 @@ use crate::{
     app::App,
     args::History,
     clock::{self, Position},
-    failure::{Failure, Result, reason_name},
+    failure::{Exit, Failure, Result, reason_name},
     json,
     limits::PAGE_MESSAGES_MAX,
     link::Link,
@@ -88,10 +88,20 @@ pub(crate) async fn backward(
 /// Who asked for what is not there yet is told where the room ends.
 pub(crate) fn beyond(failure: Failure, head_seq: i64) -> Failure {
     if failure.reason() == reason_name(Reason::CursorAhead) {
-        failure.with_message(format!("the room ends at {head_seq}"))
+        failure.with_message(ends_at(head_seq))
     } else {
         failure
     }
+}
+
+/// The refusal of a seq that is not there yet, where the server need not be asked.
+pub(crate) fn past_the_end(head_seq: i64) -> Failure {
+    let reason = reason_name(Reason::CursorAhead);
+    Failure::new(Exit::Refused, reason, ends_at(head_seq))
+}
+
+fn ends_at(head_seq: i64) -> String {
+    format!("the room ends at {head_seq}")
 }
 
 async fn forward(link: &Link, room_id: i64, after: Position, count: u32) -> Result<Vec<Entry>> {

@@ -81,10 +81,7 @@ async fn begin<'a>(
     for room in &named {
         let after_seq = match args.after {
             Some(seq) if seq > room.head_seq => {
-                return Err(Failure::usage(format!(
-                    "--after {seq} is beyond the end of the room, which is {}",
-                    room.head_seq
-                )));
+                return Err(history::past_the_end(room.head_seq));
             }
             Some(seq) => seq,
             None => room.head_seq,

@@ -269,6 +269,9 @@ async fn tail_goes_on_with_the_rooms_that_are_left() {
 async fn refusals_are_said_in_words_of_the_room() {
     guarded_for(TIME_MAX, async {
         let (_node, ann, _bob) = nest().await;
+        let told = ann.run_with(&["tail", "nest", "--after", "9999"], "").await;
+        assert_eq!(told.code, 1, "{told:#?}");
+        assert!(told.stderr.contains("the room ends at 2"), "{told:#?}");
         let beyond = ["history", "nest", "--after", "9999"];
         let told = ann.run_with(&beyond, "").await;
         assert_eq!(told.code, 1, "{told:#?}");
