@@ -41,6 +41,12 @@ async fn a_line_of_a_pipe_that_is_no_text_is_refused_alone() {
         );
         let texts = history_texts(&ann, &["history", "nest"]).await;
         assert_eq!(texts, ["one", "three", "one", "three"]);
+        let ended = ann.run_with(&["chat", "nest", "--json"], "a\0b\n").await;
+        assert_eq!(ended.code, 6, "{ended:#?}");
+        let told = ended.stderr.lines().next().expect("an error");
+        let told: Value = serde_json::from_str(told).expect("JSON");
+        assert_eq!(told["error"]["reason"], "INVALID_FIELD", "{told}");
+        assert_eq!(told["error"]["text"], "a\0b", "{told}");
         let ended = ann.shell("chat nest < .", "").await;
         assert_eq!(ended.code, 7, "{ended:#?}");
         assert!(ended.stderr.contains("stdin cannot be read"), "{ended:#?}");

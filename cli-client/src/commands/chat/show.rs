@@ -74,7 +74,9 @@ impl Talk<'_> {
         };
         self.refused = true;
         if self.app.out.is_json() {
-            let failure = failure.detail("client_message_id", json!(id.to_string()));
+            let failure = failure
+                .detail("client_message_id", json!(id.to_string()))
+                .detail("text", json!(text));
             report(&failure, true);
             return Ok(());
         }
