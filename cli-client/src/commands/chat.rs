@@ -292,7 +292,11 @@ impl Talk<'_> {
                 Ok(lines) => self.screen.show(&lines).await,
                 Err(failure) => self.remark(&failure.to_string()).await,
             },
-            Typed::Wrong(why) => self.remark(&why).await,
+            // A person sees it and types another; a pipe's line is gone.
+            Typed::Wrong(why) => match self.screen {
+                Screen::Above(_) => self.remark(&why).await,
+                Screen::Plain(_) => self.wrong(&why).await,
+            },
         }
     }
 

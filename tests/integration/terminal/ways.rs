@@ -47,6 +47,10 @@ async fn a_line_of_a_pipe_that_is_no_text_is_refused_alone() {
         let told: Value = serde_json::from_str(told).expect("JSON");
         assert_eq!(told["error"]["reason"], "INVALID_FIELD", "{told}");
         assert_eq!(told["error"]["text"], "a\0b", "{told}");
+        let ended = ann.run_with(&["chat", "nest"], "/etc/hosts\n//etc\n").await;
+        assert_eq!(ended.code, 6, "{ended:#?}");
+        let said = "NOT SENT: there is no command /etc/hosts";
+        assert!(ended.stdout.contains(said), "{ended:#?}");
         let ended = ann.shell("chat nest < .", "").await;
         assert_eq!(ended.code, 7, "{ended:#?}");
         assert!(ended.stderr.contains("stdin cannot be read"), "{ended:#?}");
