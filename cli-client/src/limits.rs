@@ -14,6 +14,21 @@ pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) const FILL_WAIT: Duration = Duration::from_secs(1);
 /// How long `chat` waits at its end for its last message to come back, so that it is shown.
 pub(crate) const OWN_SHOWN_WAIT: Duration = Duration::from_secs(3);
+/// How long `chat` looks at its end for a line that it did not take.
+pub(crate) const UNREAD_WAIT: Duration = Duration::from_millis(200);
+/// After how long a message that is not answered is shown as such.
+pub(crate) const ANSWER_LATE: Duration = Duration::from_secs(2);
+/// After how long `chat` says, at its end, that it still waits for answers.
+pub(crate) const LEAVING_TOLD: Duration = Duration::from_millis(500);
+/// How long `chat` waits at its end for the server to know that it leaves.
+pub(crate) const BYE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// For how long a terminal has to be quiet before what was typed or pasted is over: longer than
+/// from key to key.
+pub(crate) const INPUT_QUIET: Duration = Duration::from_millis(500);
+/// The same where the person asked for the end, and so has stopped typing.
+pub(crate) const INPUT_QUIET_ASKED: Duration = Duration::from_millis(50);
+/// For how long at the most what a terminal sends is dropped.
+pub(crate) const INPUT_DROPPED_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for a sign that a server speaks TLS where plain HTTP was expected.
 pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(1);
 /// How often to ask who somebody is, before the id has to do.

@@ -1,37 +1,75 @@
 //! When the person, or the machine, wants a long-running command to end cleanly.
 
-use std::{io, thread};
+use std::{future::pending, io, thread};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
 
-/// Resolves at Ctrl-C, when the process is told to end or its terminal goes away, and when nobody
-/// reads its output any more.
-pub(crate) async fn requested() {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let reader = reader_gone();
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        // Without handlers the signals end the process by themselves.
-        return reader.await;
+/// What asks for the end of a command.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// Interrupt, terminate, hang-up. Without handlers these end the process by themselves.
+    signals: Option<[Signal; 3]>,
+    /// Until it was told.
+    reader: Option<oneshot::Receiver<PollFlags>>,
+}
+
+impl Stop {
+    /// From now on signals do not end the process.
+    pub(crate) fn watch() -> Self {
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let signals = match kinds.map(signal) {
+            [Ok(interrupt), Ok(terminate), Ok(hangup)] => Some([interrupt, terminate, hangup]),
+            _ => None,
+        };
+        let reader = Some(watch_reader());
+        Self { signals, reader }
+    }
+
+    /// Resolves at Ctrl-C, when the process is told to end or its terminal goes away, and when
+    /// nobody reads its output any more. The next call waits for the next of these.
+    pub(crate) async fn requested(&mut self) {
+        tokio::select! {
+            () = signalled(self.signals.as_mut()) => {}
+            () = reader_gone(&mut self.reader) => {}
+        }
+    }
+}
+
+async fn signalled(signals: Option<&mut [Signal; 3]>) {
+    let Some([interrupt, terminate, hangup]) = signals else {
+        return pending().await;
     };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
-        () = reader => {}
+    }
+}
+
+async fn reader_gone(reader: &mut Option<oneshot::Receiver<PollFlags>>) {
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    let Some(told) = reader else {
+        return pending().await;
+    };
+    let told = told.await;
+    *reader = None;
+    if !told.is_ok_and(|events| events.intersects(gone)) {
+        // It cannot be watched; then the next line tells.
+        pending().await
     }
 }
 
 /// A pipe tells of it only to those who write or ask, and a quiet room may leave nothing to write
 /// for days.
-async fn reader_gone() {
+fn watch_reader() -> oneshot::Receiver<PollFlags> {
     let (tell, told) = oneshot::channel();
     // It waits for as long as somebody reads, and does not hold the end of the process up.
     thread::spawn(move || {
@@ -41,10 +79,5 @@ async fn reader_gone() {
         while let Err(rustix::io::Errno::INTR) = poll(&mut watched, None) {}
         tell.send(watched[0].revents()).ok();
     });
-    let gone = PollFlags::ERR | PollFlags::HUP;
-    match told.await {
-        Ok(events) if events.intersects(gone) => {}
-        // It cannot be watched; then the next line tells.
-        Ok(_) | Err(_) => std::future::pending().await,
-    }
+    told
 }

@@ -1,14 +1,16 @@
 //! The two ends of a conversation line by line: lines that are typed, and lines that are shown
 //! above what is being typed. Knows nothing of rooms.
 
+mod input;
 mod lines;
 
 use std::{
     io::{self, IsTerminal, Write},
     thread,
+    time::Duration,
 };
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::Termios;
 use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer};
 use tokio::sync::mpsc;
 
@@ -16,7 +18,8 @@ use self::lines::Plain;
 use crate::{
     failure::Result,
     limits::{
-        LINES_QUEUED_MAX, SHOWN_QUEUED_MAX, TERMINAL_COLUMNS_DEFAULT, TYPED_HISTORY_LINES_MAX,
+        INPUT_QUIET, INPUT_QUIET_ASKED, LINES_QUEUED_MAX, SHOWN_QUEUED_MAX,
+        TERMINAL_COLUMNS_DEFAULT, TYPED_HISTORY_LINES_MAX,
     },
     output::Output,
     text,
@@ -39,6 +42,8 @@ pub(crate) enum Screen {
     Plain(Output),
     /// Above the line that is being typed.
     Above(mpsc::Sender<String>),
+    /// Nobody reads it any more.
+    Nowhere,
 }
 
 /// Puts the terminal back as it was, however the conversation ends.
@@ -53,7 +58,7 @@ pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
         thread::spawn(move || read_plain(&sender));
         return Ok((Screen::Plain(out), lines, Restore(None)));
     }
-    let restore = Restore(tcgetattr(io::stdin()).ok());
+    let restore = Restore(input::mode());
     let config = Config::builder().auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).map_err(io::Error::other)?;
     editor
@@ -88,19 +93,37 @@ impl Screen {
                 // The terminal has gone, and the conversation ends by its signal.
                 drop(show.send(block).await);
             }
+            Self::Nowhere => {}
         }
         Ok(())
     }
 }
 
+impl Restore {
+    /// Puts the terminal back. Where the person did not ask for the end they may be typing still.
+    pub(crate) fn leave(mut self, is_asked: bool) {
+        self.put_back(if is_asked {
+            INPUT_QUIET_ASKED
+        } else {
+            INPUT_QUIET
+        });
+    }
+
+    fn put_back(&mut self, quiet: Duration) {
+        let Some(mode) = self.0.take() else {
+            return;
+        };
+        if let Ok(input) = input::taken() {
+            input::dropped(input, quiet, &mode);
+        }
+        io::stdout().write_all(LEAVE.as_bytes()).ok();
+        io::stdout().flush().ok();
+    }
+}
+
 impl Drop for Restore {
     fn drop(&mut self) {
-        if let Some(termios) = &self.0 {
-            // If the terminal has gone there is nothing to put back.
-            tcsetattr(io::stdin(), OptionalActions::Now, termios).ok();
-            io::stdout().write_all(LEAVE.as_bytes()).ok();
-            io::stdout().flush().ok();
-        }
+        self.put_back(INPUT_QUIET);
     }
 }
 
@@ -123,7 +146,12 @@ fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
                 });
             wipe(line, columns);
         }
-        let handed_over = lines::edited(read).and_then(|line| hand_over(line, lines));
+        let line = lines::edited(read);
+        if let (Some(Line::Wrong(_)), Some(mode)) = (&line, input::mode()) {
+            // The rest of a paste is no line of its own.
+            input::dropped(io::stdin(), INPUT_QUIET, &mode);
+        }
+        let handed_over = line.and_then(|line| hand_over(line, lines));
         if handed_over.is_none() {
             return;
         }

@@ -1,19 +1,24 @@
 //! `chat`: talks in one room, line by line.
 
 mod end;
+mod posted;
 mod show;
 mod typed;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use magpie::{
-    client::{Draft, Events, MessageId, Session, SessionOptions},
+    client::{Draft, Event, Events, MessageId, Session, SessionOptions},
     v1::{RoomKind, RoomSummary},
 };
 use serde_json::Map;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::{end::Rest, typed::Typed};
+use self::{
+    end::{Rest, Unread},
+    posted::Posted,
+    typed::Typed,
+};
 use crate::{
     app::App,
     commands::{
@@ -22,11 +27,11 @@ use crate::{
         room::room_names,
     },
     failure::{Failure, Result},
-    limits::{OWN_SHOWN_WAIT, POSTED_BYTES_MAX, POSTED_MAX, REPEATED_COLUMNS_MAX},
+    limits::{BYE_WAIT_MAX, LEAVING_TOLD, OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX, UNREAD_WAIT},
     link::{self, Link},
     names,
     rooms::{self, Direct},
-    stop,
+    stop::Stop,
     terminal::{self, Line, Lines, Screen},
     text,
 };
@@ -42,7 +47,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     follower.names.learn(&link, ids).await?;
     follower.start(&room, past.as_of_seq);
     let whole = whole_command(&app.program(&link), input);
-    history::print(app, &follower.names, &past.messages, &whole)?;
+    let printed = history::print(app, &follower.names, &past.messages, &whole);
 
     if let Some(ending) = follower.ending_before(&room) {
         return Err(ending.failure(&follower.title(room.room_id)));
@@ -53,7 +58,8 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         ..follow::session_options()
     };
     let (session, mut events) = Session::open(link.api(), options);
-    let (screen, mut typed, _restore) = terminal::open(app.out)?;
+    let mut stop = Stop::watch();
+    let (screen, mut typed, restore) = terminal::open(app.out)?;
     let mut talk = Talk {
         app,
         link: &link,
@@ -64,24 +70,45 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         room,
         whole,
         day: app.clock.today(),
-        unanswered: BTreeMap::new(),
+        posted: Posted::default(),
         sent_seq: 0,
+        lines: 0,
         is_lost: false,
         is_leaving: false,
+        is_stopped: false,
+        has_quit: false,
         ending: None,
         broken: None,
         refused: false,
         unknown: false,
     };
-    talk.greet().await?;
-    let end = tokio::select! {
-        end = talk.go_on(&mut events, &mut typed) => end,
-        () = stop::requested() => Ok(()),
+    let greeted = match printed {
+        Ok(()) => talk.greet().await,
+        failed => failed,
+    };
+    talk.unless_unread(greeted)?;
+    let end = loop {
+        tokio::select! {
+            end = talk.go_on(&mut events, &mut typed) => break end,
+            () = stop.requested() => {
+                if talk.is_leaving {
+                    break talk.left();
+                }
+                talk.is_stopped = true;
+                talk.is_leaving = true;
+            }
+        }
     };
     drop(events);
-    session.bye().await;
+    tokio::select! {
+        () = session.bye() => {}
+        () = stop.requested() => {}
+        () = sleep(BYE_WAIT_MAX) => {}
+    }
+    restore.leave(end.is_ok());
     let unsent = end::unsent(&session.pending().await);
-    talk.rest(unsent).end(end)
+    let unread = talk.unread(&mut typed).await;
+    talk.rest(unsent, unread).end(end)
 }
 
 /// Waits until then; for ever if there is no such time yet.
@@ -103,14 +130,19 @@ struct Talk<'a> {
     whole: String,
     last_seq: i64,
     day: String,
-    /// What was posted and not answered yet, oldest first: ids ascend.
-    unanswered: BTreeMap<MessageId, String>,
+    posted: Posted,
     /// The seq of the last message of one's own that was answered.
     sent_seq: i64,
+    /// Lines that were taken.
+    lines: u64,
     /// The stream is lost, so what is typed waits.
     is_lost: bool,
     /// The person has no more to say; what is unanswered is waited for.
     is_leaving: bool,
+    /// A signal asked for the end, or nobody reads the output any more.
+    is_stopped: bool,
+    /// The person said so, and wants nothing of what follows.
+    has_quit: bool,
     /// The person is no member of the room any more, so nothing more comes.
     ending: Option<Ending>,
     /// Why no more lines come, where they did not just end.
@@ -141,42 +173,93 @@ impl Talk<'_> {
 
     async fn go_on(&mut self, events: &mut Events, typed: &mut Lines) -> Result<()> {
         let mut leave_by = None;
+        let mut told_at = None;
         loop {
-            let unanswered = self.unanswered.len();
-            tokio::select! {
-                // What is not answered by then is said at the end.
-                () = until(leave_by) => return self.left(),
-                event = events.next() => {
-                    let Some(event) = event else { return Ok(()) };
-                    for item in self.follower.take(event).await {
-                        self.take(item).await?;
-                    }
-                }
-                line = typed.recv(), if self.takes_lines() => match line {
-                    Some(line) => self.typed(line).await?,
-                    None => self.is_leaving = true,
-                },
-            }
-            if self.unanswered.len() < unanswered {
-                // The node answers, if slowly: it is waited for anew.
-                leave_by = None;
-            }
             if self.is_leaving {
-                leave_by.get_or_insert_with(|| Instant::now() + self.link.timeout());
+                let now = Instant::now();
+                leave_by.get_or_insert_with(|| now + self.link.timeout());
+                told_at.get_or_insert(Some(now + LEAVING_TOLD));
             }
-            if self.is_leaving && self.unanswered.is_empty() {
+            if self.is_leaving && self.posted.is_empty() {
                 let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
                 // What is not shown by then is sent all the same.
-                rest.await.unwrap_or(Ok(()))?;
+                let shown = rest.await.unwrap_or(Ok(()));
+                self.unless_unread(shown)?;
                 return self.left();
+            }
+            let unanswered = self.posted.len();
+            let step = tokio::select! {
+                // What is not answered by then is said at the end.
+                () = until(leave_by) => return self.left(),
+                () = until(told_at.flatten()) => {
+                    told_at = Some(None);
+                    self.tell_leaving().await
+                }
+                () = until(self.posted.late_at()), if self.is_watched() => self.tell_late().await,
+                event = events.next() => match event {
+                    Some(event) => self.event(event).await,
+                    None => return Ok(()),
+                },
+                line = typed.recv(), if self.takes_lines() => self.typed(line).await,
+            };
+            self.unless_unread(step)?;
+            if self.posted.len() < unanswered {
+                // The node answers, if slowly: it is waited for anew.
+                leave_by = None;
             }
         }
     }
 
+    async fn event(&mut self, event: Event) -> Result<()> {
+        for item in self.follower.take(event).await {
+            self.take(item).await?;
+        }
+        Ok(())
+    }
+
     /// Whether another line may come: not beyond what the session holds for a connection.
     fn takes_lines(&self) -> bool {
-        let bytes: usize = self.unanswered.values().map(String::len).sum();
-        !self.is_leaving && self.unanswered.len() < POSTED_MAX && bytes < POSTED_BYTES_MAX
+        !self.is_leaving && self.posted.has_room()
+    }
+
+    /// Whether a person sees at once what is shown.
+    fn is_watched(&self) -> bool {
+        matches!(self.screen, Screen::Above(_))
+    }
+
+    /// Where nobody reads the output any more nothing is shown, and what was posted is waited for.
+    fn unless_unread(&mut self, step: Result<()>) -> Result<()> {
+        match step {
+            Err(failure) if failure.is_reader_gone() => {
+                self.screen = Screen::Nowhere;
+                self.is_stopped = true;
+                self.is_leaving = true;
+                Ok(())
+            }
+            step => step,
+        }
+    }
+
+    /// The lines that came and were not taken.
+    async fn unread(&self, typed: &mut Lines) -> Option<Unread> {
+        if self.has_quit {
+            return None;
+        }
+        let mut number = self.lines;
+        // A pipe that has more may not have been read yet.
+        while let Ok(Some(line)) = timeout(UNREAD_WAIT, typed.recv()).await {
+            number += 1;
+            let text = match line {
+                Line::Text(text) => text,
+                Line::Wrong(why) => why,
+                Line::Broken(_) => continue,
+            };
+            if !text.trim().is_empty() {
+                let number = (!self.is_watched()).then_some(number);
+                return Some(Unread { number, text });
+            }
+        }
+        None
     }
 
     /// How it ends where nothing failed.
@@ -188,10 +271,11 @@ impl Talk<'_> {
     }
 
     /// What is left of the conversation.
-    fn rest(self, unsent: HashSet<MessageId>) -> Rest {
+    fn rest(self, unsent: HashSet<MessageId>, unread: Option<Unread>) -> Rest {
         Rest {
-            unanswered: self.unanswered,
+            unanswered: self.posted.into_texts(),
             unsent,
+            unread,
             refused: self.refused,
             unknown: self.unknown,
         }
@@ -203,9 +287,7 @@ impl Talk<'_> {
             let Some(event) = events.next().await else {
                 return Ok(());
             };
-            for item in self.follower.take(event).await {
-                self.take(item).await?;
-            }
+            self.event(event).await?;
         }
         Ok(())
     }
@@ -226,7 +308,7 @@ impl Talk<'_> {
             Item::Lost(lost) => {
                 self.is_lost = true;
                 let mut words = lost.words();
-                if matches!(self.screen, Screen::Above(_)) {
+                if self.is_watched() {
                     words.push_str("; Enter tries at once");
                 }
                 self.notice("disconnected", &words, lost.facts()).await
@@ -253,12 +335,18 @@ impl Talk<'_> {
         }
     }
 
-    async fn typed(&mut self, line: Line) -> Result<()> {
+    /// Nothing: no more lines come.
+    async fn typed(&mut self, line: Option<Line>) -> Result<()> {
+        self.lines += 1;
         match line {
-            Line::Text(line) => self.say(&line).await,
-            Line::Wrong(why) => self.wrong(&why).await,
-            Line::Broken(failure) => {
+            Some(Line::Text(line)) => self.say(&line).await,
+            Some(Line::Wrong(why)) => self.wrong(&why).await,
+            Some(Line::Broken(failure)) => {
                 self.broken = Some(failure);
+                self.is_leaving = true;
+                Ok(())
+            }
+            None => {
                 self.is_leaving = true;
                 Ok(())
             }
@@ -266,7 +354,7 @@ impl Talk<'_> {
     }
 
     async fn say(&mut self, line: &str) -> Result<()> {
-        if self.is_lost && !self.follower.is_open() && matches!(self.screen, Screen::Above(_)) {
+        if self.is_lost && !self.follower.is_open() && self.is_watched() {
             // Who types does not want to wait as long as a program may. A session that has ended
             // says so by its last event.
             self.session.reconnect().await.ok();
@@ -275,6 +363,7 @@ impl Talk<'_> {
             Typed::Nothing => Ok(()),
             Typed::Text { text, reply_to } => self.post(text, reply_to).await,
             Typed::Quit => {
+                self.has_quit = true;
                 self.is_leaving = true;
                 Ok(())
             }
@@ -293,10 +382,11 @@ impl Talk<'_> {
                 Err(failure) => self.remark(&failure.to_string()).await,
             },
             // A person sees it and types another; a pipe's line is gone.
-            Typed::Wrong(why) => match self.screen {
-                Screen::Above(_) => self.remark(&why).await,
-                Screen::Plain(_) => self.wrong(&why).await,
-            },
+            Typed::Wrong(why) if self.is_watched() => self.remark(&why).await,
+            Typed::Wrong(why) => {
+                let number = self.lines;
+                self.wrong(&format!("line {number}: {why}")).await
+            }
         }
     }
 
@@ -304,11 +394,12 @@ impl Talk<'_> {
         let mut draft = Draft::new(self.room.room_id, text.clone());
         draft.reply_to_seq = reply_to;
         let id = draft.client_message_id;
-        self.unanswered.insert(id, text.clone());
+        self.posted.insert(id, text.clone(), Instant::now());
         if let Err(error) = self.session.post(draft).await {
             return self.outcome(id, Err(error)).await;
         }
         if self.is_lost {
+            self.posted.told(id);
             let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
             self.remark(&format!("this waits for the connection: {shown}"))
                 .await?;

@@ -23,7 +23,8 @@ use crate::{
     names,
     render::{self, Style},
     rooms::{self, Direct},
-    stop, text,
+    stop::Stop,
+    text,
 };
 
 pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
@@ -40,9 +41,10 @@ pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
         ..follow::session_options()
     };
     let (session, mut events) = Session::open(link.api(), options);
+    let mut stop = Stop::watch();
     let end = tokio::select! {
         end = follow(&mut follower, &session, &mut events, &mut printer, args.mark_read) => end,
-        () = stop::requested() => {
+        () = stop.requested() => {
             app.out.end_line();
             Ok(())
         }

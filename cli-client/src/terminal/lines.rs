@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read};
 use rustyline::error::ReadlineError;
 
 use crate::{
-    failure::{Exit, Failure},
+    failure::Failure,
     limits::{STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX},
     text,
 };
@@ -82,11 +82,10 @@ pub(super) fn edited(read: Result<String, ReadlineError>) -> Option<Line> {
         Err(ReadlineError::Eof | ReadlineError::Interrupted) => None,
         // What came along with the byte is gone: to go on could send halves of lines.
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            let message = "the terminal sent a byte that is not UTF-8: the line that was being \
-                           typed, and what came with it, was not sent";
-            Some(Line::Broken(
-                Failure::new(Exit::Partly, "NOT_ALL_SENT", message)
-                    .hint("set the terminal to UTF-8, then start `chat` again"),
+            Some(Line::Wrong(
+                "the terminal sent a byte that is not UTF-8; the line that was being typed, and \
+                 what was pasted with it, was dropped (set the terminal to UTF-8)"
+                    .to_owned(),
             ))
         }
         Err(error) => {
@@ -99,6 +98,7 @@ pub(super) fn edited(read: Result<String, ReadlineError>) -> Option<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
 
     fn lines(input: &[u8]) -> Vec<String> {
         let line = |line| match line {
@@ -156,12 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_is_not_utf_8_ends_with_a_word() {
+    fn a_terminal_that_is_not_utf_8_has_its_line_refused() {
         let invalid = io::Error::from(io::ErrorKind::InvalidData);
-        let Some(Line::Broken(failure)) = edited(Err(invalid.into())) else {
-            panic!("it is broken");
-        };
-        assert_eq!(failure.exit(), Exit::Partly);
+        assert!(matches!(edited(Err(invalid.into())), Some(Line::Wrong(_))));
         assert!(edited(Err(ReadlineError::Eof)).is_none());
         assert!(
             matches!(edited(Ok("a\nb\n".to_owned())), Some(Line::Text(text)) if text == "a\nb")

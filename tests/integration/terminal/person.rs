@@ -10,9 +10,11 @@ use magpie_tests::{
     guard::{event, guarded_for},
     node::Node,
 };
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, ChildStdout, Command},
+    time::sleep,
 };
 
 use super::{nest, signed_up};
@@ -71,6 +73,12 @@ impl Terminal {
     /// Takes keys that arrive at once.
     async fn gets(&mut self, keys: &[u8]) {
         self.keys.write_all(keys).await.expect("it takes keys");
+    }
+
+    /// Ends what reads the terminal after the client.
+    async fn closes(mut self) -> (String, i32) {
+        self.gets(b"\x04").await;
+        self.ends().await
     }
 
     /// All that was shown, and the exit code.
@@ -194,14 +202,79 @@ async fn a_terminal_that_is_not_utf_8_is_told_what_was_not_sent() {
         let node = Node::start_new().await;
         let ann = signed_up(&node, "ann").await;
         ann.run(&["create", "nest"]).await;
-        let mut terminal = Terminal::open(&ann, "chat nest", false);
+        let mut terminal = Terminal::open(&ann, "chat nest; echo GONE; cat", false);
         terminal.shows("Type a message, or /help").await;
-        terminal.gets(b"tea\rcaf\xe9\rmilk\r").await;
-        let (shown, code) = terminal.ends().await;
-        assert_eq!(code, 6, "{shown}");
-        assert!(shown.contains("a byte that is not UTF-8"), "{shown}");
+        terminal.types("tea").await;
+        terminal.shows("ann: tea").await;
+        // More than the line editor reads at once, without and with marks.
+        let board = format!("caf\u{e9}\r{}\r{}", "x".repeat(3_000), "leak\r".repeat(400));
+        let board: Vec<u8> = board.chars().map(|letter| letter as u8).collect();
+        for (start, end, last) in [("", "", "milk"), ("\x1b[200~", "\x1b[201~", "sugar")] {
+            let keys = [start.as_bytes(), &board, end.as_bytes()].concat();
+            terminal.gets(&keys).await;
+            terminal.shows("a byte that is not UTF-8").await;
+            terminal.shown.clear();
+            terminal.types(last).await;
+            terminal.shows(&format!("ann: {last}")).await;
+        }
+        terminal.gets(b"/quit\rleak\r").await;
+        terminal.shows("GONE").await;
+        let (shown, _) = terminal.closes().await;
+        let (_, after) = shown.split_once("GONE").expect("it was shown");
+        assert!(!after.contains("leak"), "the shell got {after:?}");
         let texts = super::history_texts(&ann, &["history", "nest"]).await;
-        assert_eq!(texts, ["tea"]);
+        assert_eq!(texts, ["tea", "milk", "sugar"]);
+    })
+    .await;
+}
+
+/// What is typed as the conversation ends is no command of the shell.
+#[tokio::test]
+async fn what_is_typed_at_the_end_goes_to_nobody() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut terminal = Terminal::open(&bob, "chat nest; echo GONE; cat", false);
+        terminal.shows("Type a message, or /help").await;
+        let typing = async {
+            // Faster than anybody types, for longer than the end takes.
+            for _ in 0..300 {
+                terminal.gets(b"leak\r").await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::join!(ann.run(&["remove", "nest", "bob"]), typing);
+        terminal.shows("GONE").await;
+        let (shown, _) = terminal.closes().await;
+        let (_, after) = shown.split_once("GONE").expect("it was shown");
+        assert!(!after.contains("leak"), "the shell got {after:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_node_leaves_unanswered_is_shown_and_need_not_be_waited_for() {
+    guarded_for(TIME_MAX, async {
+        let mut node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::open(&ann, "--timeout 600 chat nest", false);
+        terminal.shows("Type a message, or /help").await;
+        terminal.types("one").await;
+        terminal.shows("ann: one").await;
+        node.process().signal(Signal::STOP);
+        terminal.types("two").await;
+        terminal.shows("-- not answered yet: two").await;
+        terminal.gets(b"\x03").await;
+        terminal
+            .shows("-- waiting for 1 answer; Ctrl-C ends at once")
+            .await;
+        terminal.gets(b"\x03").await;
+        // Its code is lost, since the shell between ends by Ctrl-C, too.
+        let (shown, _) = terminal.ends().await;
+        assert!(shown.contains("1 message was not answered"), "{shown}");
+        node.process().signal(Signal::CONT);
+        let texts = super::history_texts(&ann, &["history", "nest"]).await;
+        assert_eq!(texts[0], "one");
     })
     .await;
 }

@@ -49,7 +49,7 @@ async fn a_line_of_a_pipe_that_is_no_text_is_refused_alone() {
         assert_eq!(told["error"]["text"], "a\0b", "{told}");
         let ended = ann.run_with(&["chat", "nest"], "/etc/hosts\n//etc\n").await;
         assert_eq!(ended.code, 6, "{ended:#?}");
-        let said = "NOT SENT: there is no command /etc/hosts";
+        let said = "NOT SENT: line 1: there is no command /etc/hosts";
         assert!(ended.stdout.contains(said), "{ended:#?}");
         let ended = ann.shell("chat nest < .", "").await;
         assert_eq!(ended.code, 7, "{ended:#?}");
@@ -69,6 +69,32 @@ async fn a_pipe_that_is_faster_than_the_node_loses_no_line() {
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let texts = history_texts(&ann, &["history", "nest", "-n", "2000"]).await;
         assert_eq!(texts, lines);
+    })
+    .await;
+}
+
+/// What a pipe holds beyond what was taken is said, however the conversation ends.
+#[tokio::test]
+async fn input_that_is_left_when_the_reader_goes_is_told() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let lines: Vec<String> = (1..=20_000).map(|number| number.to_string()).collect();
+        fs::write(ann.path().join("lines"), lines.join("\n")).expect("a file");
+        let mut taken = 0;
+        for args in ["--json chat nest -n 0", "--json chat nest"] {
+            let piped = format!("{args} < lines | head -n 1");
+            let ended = ann.shell(&piped, "").await;
+            let told = ended.stderr.lines().last().expect("an error");
+            let told: Value = serde_json::from_str(told).expect("JSON");
+            assert_eq!(told["error"]["reason"], "NOT_ALL_SENT", "{told}");
+            let line = told["error"]["unread"]["line"].as_u64().expect("a line");
+            assert_eq!(told["error"]["unread"]["text"], line.to_string());
+            taken += line as usize - 1;
+        }
+        let texts = history_texts(&ann, &["history", "nest", "-n", "50000"]).await;
+        assert_eq!(texts.len(), taken, "what was taken was sent");
     })
     .await;
 }

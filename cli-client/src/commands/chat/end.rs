@@ -18,10 +18,20 @@ pub(super) struct Rest {
     pub(super) unanswered: BTreeMap<MessageId, String>,
     /// Which of these never left this device.
     pub(super) unsent: HashSet<MessageId>,
+    /// What came and was not even taken.
+    pub(super) unread: Option<Unread>,
     /// A message was refused, which the exit code tells.
     pub(super) refused: bool,
     /// Of one of these nobody knows whether it was sent.
     pub(super) unknown: bool,
+}
+
+/// The first line that was not taken.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Its number, from 1, where it comes from a pipe.
+    pub(super) number: Option<u64>,
+    pub(super) text: String,
 }
 
 /// Those of a session that has ended which never left this device.
@@ -33,10 +43,7 @@ pub(super) fn unsent(pending: &[PendingSend]) -> HashSet<MessageId> {
 impl Rest {
     /// The end of the command, which would otherwise be `end`.
     pub(super) fn end(&self, end: Result<()>) -> Result<()> {
-        if matches!(&end, Err(failure) if failure.is_reader_gone()) {
-            return end;
-        }
-        if !self.unanswered.is_empty() {
+        if !self.unanswered.is_empty() || self.unread.is_some() {
             return Err(self.unfinished(end.err()));
         }
         end?;
@@ -78,10 +85,27 @@ impl Rest {
             1 => parts.push("1 message was not sent".to_owned()),
             _ => parts.push(format!("{unsent} messages were not sent")),
         }
+        parts.extend(self.unread.as_ref().map(Unread::words));
         let mut message = parts.join("; ");
         if let Some(cause) = cause {
             message.push_str(&format!(": {cause}"));
         }
+        let failure = Failure::new(exit, reason, message);
+        let failure = match &self.unread {
+            Some(unread) => failure.detail(
+                "unread",
+                json!({ "line": unread.number, "text": unread.text }),
+            ),
+            None => failure,
+        };
+        match self.unanswered.is_empty() {
+            true => failure,
+            false => self.with_messages(failure),
+        }
+    }
+
+    /// Names what was posted, and how it is sent again.
+    fn with_messages(&self, failure: Failure) -> Failure {
         let mut hint = "send each again, in this order, by `magpie send ROOM TEXT --id ID`: it \
                         appears at most once"
             .to_owned();
@@ -99,9 +123,19 @@ impl Rest {
                 "sent": sent,
             }));
         }
-        Failure::new(exit, reason, message)
-            .hint(hint)
-            .detail("messages", json!(messages))
+        failure.hint(hint).detail("messages", json!(messages))
+    }
+}
+
+impl Unread {
+    fn words(&self) -> String {
+        let shown = text::snippet(&self.text, REPEATED_COLUMNS_MAX);
+        match self.number {
+            Some(number) => format!(
+                "stdin was not read to its end, and nothing was sent from line {number} on: {shown}"
+            ),
+            None => format!("what was typed last was not sent: {shown}"),
+        }
     }
 }
 
@@ -115,6 +149,7 @@ mod tests {
         let mut rest = Rest {
             unanswered: BTreeMap::new(),
             unsent: HashSet::new(),
+            unread: None,
             refused: false,
             unknown: false,
         };
@@ -150,6 +185,24 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Partly);
         let said = failure.to_string();
         assert_eq!(said, "1 message was not sent: the node stayed away");
+    }
+
+    #[test]
+    fn input_that_was_not_taken_is_told() {
+        let mut rest = rest(&[]);
+        rest.unread = Some(Unread {
+            number: Some(12),
+            text: "twelve".to_owned(),
+        });
+        let failure = rest.end(Ok(())).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Partly);
+        let said = failure.to_string();
+        assert!(said.ends_with("from line 12 on: twelve"), "{said}");
+        let said = failure.json().to_string();
+        assert!(
+            said.contains(r#""unread":{"line":12,"text":"twelve"}"#),
+            "{said}"
+        );
     }
 
     #[test]

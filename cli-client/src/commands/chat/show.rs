@@ -7,6 +7,7 @@ use magpie::{
     v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence},
 };
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::Talk;
 use crate::{
@@ -41,7 +42,7 @@ impl Talk<'_> {
         id: MessageId,
         result: std::result::Result<Sent, SendError>,
     ) -> Result<()> {
-        let Some(text) = self.unanswered.remove(&id) else {
+        let Some(text) = self.posted.remove(id) else {
             return Ok(());
         };
         let error = match result {
@@ -83,6 +84,36 @@ impl Talk<'_> {
         let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
         let why = text::one_line(&failure.to_string());
         self.remark(&format!("{what}: {shown} ({why})")).await
+    }
+
+    /// What the person typed is off the screen, and has not come back.
+    pub(super) async fn tell_late(&mut self) -> Result<()> {
+        let words = match self.posted.late(Instant::now()).as_slice() {
+            [] => return Ok(()),
+            [text] => format!(
+                "not answered yet: {}",
+                text::snippet(text, REPEATED_COLUMNS_MAX)
+            ),
+            [.., last] => {
+                let shown = text::snippet(last, REPEATED_COLUMNS_MAX);
+                let count = self.posted.len();
+                format!("{count} messages are not answered yet, the last: {shown}")
+            }
+        };
+        self.remark(&words).await
+    }
+
+    /// Why it does not end yet.
+    pub(super) async fn tell_leaving(&self) -> Result<()> {
+        if !self.is_stopped && !self.is_watched() {
+            // A script that writes faster than the node answers waits as long as it takes.
+            return Ok(());
+        }
+        let words = match self.posted.len() {
+            1 => "waiting for 1 answer; Ctrl-C ends at once".to_owned(),
+            count => format!("waiting for {count} answers; Ctrl-C ends at once"),
+        };
+        self.notice("remark", &words, Map::new()).await
     }
 
     /// A line that cannot be a message.
