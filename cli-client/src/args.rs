@@ -154,7 +154,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         room: Room,
         /// Everything up to this seq
-        #[arg(value_parser = clap::value_parser!(i64).range(0..))]
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         seq: Option<i64>,
     },
     /// Follow rooms as things happen in them; ends with Ctrl-C

@@ -70,21 +70,19 @@ fn run(cli: Cli) -> failure::Result<()> {
 
 /// Help and version are no errors; what is wrong is said in the form that was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
+    let is_bare = env::args_os().len() == 1;
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nothing is left to be done where the text cannot be printed.
-            write!(io::stdout(), "{}", error.render()).ok();
-            return ExitCode::SUCCESS;
-        }
-        // The person wants to know what there is.
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if env::args_os().len() == 1 => {
-            write!(io::stdout(), "{}", first::screen(args::START)).ok();
-            return ExitCode::SUCCESS;
+        // The person wants to know what there is. With some variables set the command is missing.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+            if is_bare =>
+        {
+            return printed(&first::screen(args::START));
         }
         // Of a command that needs another, such as `profile`, its help says which there are.
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            write!(io::stdout(), "{}", error.render()).ok();
-            return ExitCode::SUCCESS;
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return printed(&error.render().to_string());
         }
         _ => {}
     }
@@ -96,4 +94,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         error.print().ok();
     }
     ExitCode::from(Exit::Usage as u8)
+}
+
+/// What was asked for, and nothing else is done.
+fn printed(text: &str) -> ExitCode {
+    let written = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+    match written.map_err(Failure::from) {
+        Err(failure) if !failure.is_reader_gone() => {
+            output::report(&failure, false);
+            ExitCode::from(failure.exit() as u8)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

@@ -100,15 +100,20 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         }
     };
     drop(events);
+    say_bye(&session, &mut stop).await;
+    restore.leave(end.is_ok());
+    let unsent = end::unsent(&session.pending().await);
+    let unread = talk.unread(&mut typed).await;
+    talk.rest(unsent, unread).end(end)
+}
+
+/// The server need not know at once that this device leaves, and the person does not wait for it.
+async fn say_bye(session: &Session, stop: &mut Stop) {
     tokio::select! {
         () = session.bye() => {}
         () = stop.requested() => {}
         () = sleep(BYE_WAIT_MAX) => {}
     }
-    restore.leave(end.is_ok());
-    let unsent = end::unsent(&session.pending().await);
-    let unread = talk.unread(&mut typed).await;
-    talk.rest(unsent, unread).end(end)
 }
 
 /// Waits until then; for ever if there is no such time yet.

@@ -37,8 +37,11 @@ pub(crate) fn choose(app: &App, name: &str) -> Result<()> {
     let profile = app.store.update(|profiles| {
         let Some(profile) = profiles.profiles.get(name).cloned() else {
             let known: Vec<&str> = profiles.profiles.keys().map(String::as_str).collect();
-            return Err(Failure::usage(format!("there is no profile {name:?}"))
-                .hint(format!("there are: {}", known.join(", "))));
+            let hint = match known.as_slice() {
+                [] => "nobody is logged in here; begin with `magpie signup HANDLE`".to_owned(),
+                known => format!("there are: {}", known.join(", ")),
+            };
+            return Err(Failure::usage(format!("there is no profile {name:?}")).hint(hint));
         };
         profiles.current = Some(name.to_owned());
         Ok(profile)

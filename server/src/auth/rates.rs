@@ -112,11 +112,8 @@ fn take<K: Ord + Clone>(
     now: Instant,
 ) -> Result<(), Refusal> {
     limiter.take(key, tokens, now).map_err(|wait| {
-        Refusal::new(
-            Reason::RateLimited,
-            "too many tries: wait as long as retry_after says",
-        )
-        .with_retry_after(wait.max(Duration::from_millis(1)))
+        Refusal::new(Reason::RateLimited, "too many tries; wait")
+            .with_retry_after(wait.max(Duration::from_millis(1)))
     })
 }
 

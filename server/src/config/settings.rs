@@ -33,11 +33,11 @@ pub struct Settings {
     pub action: Option<Action>,
 
     /// TOML file with settings. See docs/operations.md
-    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_CONFIG", value_parser = path)]
     pub config: Option<PathBuf>,
 
     /// Where everything is kept [default: magpie-server in the user's data directory]
-    #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "MAGPIE_DATA_DIR", value_parser = path)]
     pub data_dir: Option<PathBuf>,
 
     /// Free space of the disk below which no message, room or mark is taken; at least 192MiB
@@ -77,11 +77,11 @@ pub struct Settings {
     pub insecure_listen: bool,
 
     /// Certificate chain in PEM. With --tls-key, the public port speaks TLS
-    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_CERT")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_CERT", value_parser = path)]
     pub tls_cert: Option<PathBuf>,
 
     /// Private key in PEM
-    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_KEY")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAGPIE_TLS_KEY", value_parser = path)]
     pub tls_key: Option<PathBuf>,
 
     /// Address and port for /metrics, or "off"
@@ -336,6 +336,14 @@ fn log_filter(text: &str) -> Result<String, String> {
         Ok(_filter) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Only a shell knows what `~` stands for, and it is none that reads the file or the environment.
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('~') {
+        return Err("write the whole path: `~` is expanded by a shell only".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// The log store needs room for its memtables, whatever an operator is ready to risk.

@@ -242,3 +242,12 @@ fn settings_may_stand_before_and_after_the_command() {
         assert!(matches!(action, Some(Action::Config)));
     }
 }
+
+#[test]
+fn a_tilde_that_no_shell_expands_is_refused() {
+    let (_dir, file) = file("data-dir = \"~/magpie\"\n");
+    let error = config(&[&file]).unwrap_err().to_string();
+    assert!(error.contains("data-dir"), "{error}");
+    assert!(error.contains("write the whole path"), "{error}");
+    assert!(config(&["--data-dir=./~magpie"]).is_ok());
+}
