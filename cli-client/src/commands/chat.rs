@@ -3,16 +3,17 @@
 mod end;
 mod posted;
 mod show;
+mod turns;
 mod typed;
 
 use std::collections::HashSet;
 
 use magpie::{
-    client::{Draft, Event, Events, MessageId, Session, SessionOptions},
+    client::{Draft, MessageId, Session, SessionOptions},
     v1::{RoomKind, RoomSummary},
 };
 use serde_json::Map;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::{
     end::{Rest, Unread},
@@ -27,12 +28,12 @@ use crate::{
         room::room_names,
     },
     failure::{Failure, Result},
-    limits::{BYE_WAIT_MAX, LEAVING_TOLD, OWN_SHOWN_WAIT, REPEATED_COLUMNS_MAX, UNREAD_WAIT},
+    limits::{BYE_WAIT_MAX, REPEATED_COLUMNS_MAX},
     link::{self, Link},
     names,
     rooms::{self, Direct},
     stop::Stop,
-    terminal::{self, Line, Lines, Screen},
+    terminal::{self, Line, Screen},
     text,
 };
 
@@ -86,19 +87,10 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         Ok(()) => talk.greet().await,
         failed => failed,
     };
-    talk.unless_unread(greeted)?;
-    let end = loop {
-        tokio::select! {
-            end = talk.go_on(&mut events, &mut typed) => break end,
-            () = stop.requested() => {
-                if talk.is_leaving {
-                    break talk.left();
-                }
-                talk.is_stopped = true;
-                talk.is_leaving = true;
-            }
-        }
-    };
+    let mut end = talk.unless_unread(greeted);
+    if end.is_ok() {
+        end = talk.until_stopped(&mut events, &mut typed, &mut stop).await;
+    }
     drop(events);
     say_bye(&session, &mut stop).await;
     restore.leave(end.is_ok());
@@ -113,14 +105,6 @@ async fn say_bye(session: &Session, stop: &mut Stop) {
         () = session.bye() => {}
         () = stop.requested() => {}
         () = sleep(BYE_WAIT_MAX) => {}
-    }
-}
-
-/// Waits until then; for ever if there is no such time yet.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -176,105 +160,6 @@ impl Talk<'_> {
             .await
     }
 
-    async fn go_on(&mut self, events: &mut Events, typed: &mut Lines) -> Result<()> {
-        let mut leave_by = None;
-        let mut told_at = None;
-        loop {
-            if self.is_leaving {
-                let now = Instant::now();
-                leave_by.get_or_insert_with(|| now + self.link.timeout());
-                told_at.get_or_insert(Some(now + LEAVING_TOLD));
-            }
-            if self.is_leaving && self.posted.is_empty() {
-                let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
-                // What is not shown by then is sent all the same.
-                let shown = rest.await.unwrap_or(Ok(()));
-                self.unless_unread(shown)?;
-                return self.left();
-            }
-            let unanswered = self.posted.len();
-            let step = tokio::select! {
-                // What is not answered by then is said at the end.
-                () = until(leave_by) => return self.left(),
-                () = until(told_at.flatten()) => {
-                    told_at = Some(None);
-                    self.tell_leaving().await
-                }
-                () = until(self.posted.late_at()), if self.is_watched() => self.tell_late().await,
-                event = events.next() => match event {
-                    Some(event) => self.event(event).await,
-                    None => return Ok(()),
-                },
-                line = typed.recv(), if self.takes_lines() => self.typed(line).await,
-            };
-            self.unless_unread(step)?;
-            if self.posted.len() < unanswered {
-                // The node answers, if slowly: it is waited for anew.
-                leave_by = None;
-            }
-        }
-    }
-
-    async fn event(&mut self, event: Event) -> Result<()> {
-        for item in self.follower.take(event).await {
-            self.take(item).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether another line may come: not beyond what the session holds for a connection.
-    fn takes_lines(&self) -> bool {
-        !self.is_leaving && self.posted.has_room()
-    }
-
-    /// Whether a person sees at once what is shown.
-    fn is_watched(&self) -> bool {
-        matches!(self.screen, Screen::Above(_))
-    }
-
-    /// Where nobody reads the output any more nothing is shown, and what was posted is waited for.
-    fn unless_unread(&mut self, step: Result<()>) -> Result<()> {
-        match step {
-            Err(failure) if failure.is_reader_gone() => {
-                self.screen = Screen::Nowhere;
-                self.is_stopped = true;
-                self.is_leaving = true;
-                Ok(())
-            }
-            step => step,
-        }
-    }
-
-    /// The lines that came and were not taken.
-    async fn unread(&self, typed: &mut Lines) -> Option<Unread> {
-        if self.has_quit {
-            return None;
-        }
-        let mut number = self.lines;
-        // A pipe that has more may not have been read yet.
-        while let Ok(Some(line)) = timeout(UNREAD_WAIT, typed.recv()).await {
-            number += 1;
-            let text = match line {
-                Line::Text(text) => text,
-                Line::Wrong(why) => why,
-                Line::Broken(_) => continue,
-            };
-            if !text.trim().is_empty() {
-                let number = (!self.is_watched()).then_some(number);
-                return Some(Unread { number, text });
-            }
-        }
-        None
-    }
-
-    /// How it ends where nothing failed.
-    fn left(&mut self) -> Result<()> {
-        if let Some(ending) = self.ending {
-            return Err(ending.failure(&self.follower.title(self.room.room_id)));
-        }
-        self.broken.take().map_or(Ok(()), Err)
-    }
-
     /// What is left of the conversation.
     fn rest(self, unsent: HashSet<MessageId>, unread: Option<Unread>) -> Rest {
         Rest {
@@ -284,17 +169,6 @@ impl Talk<'_> {
             refused: self.refused,
             unknown: self.unknown,
         }
-    }
-
-    /// The answer to a message may come before the message itself does.
-    async fn show_own(&mut self, events: &mut Events) -> Result<()> {
-        while self.last_seq < self.sent_seq {
-            let Some(event) = events.next().await else {
-                return Ok(());
-            };
-            self.event(event).await?;
-        }
-        Ok(())
     }
 
     async fn take(&mut self, item: Item) -> Result<()> {
