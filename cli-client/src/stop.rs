@@ -8,6 +8,15 @@ use tokio::{
     sync::oneshot,
 };
 
+/// Why a command is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Ctrl-C, or the process is told to end, or its terminal goes away.
+    Signal,
+    /// Nobody reads its output any more.
+    ReaderGone,
+}
+
 /// What asks for the end of a command.
 #[derive(Debug)]
 pub(crate) struct Stop {
@@ -33,12 +42,11 @@ impl Stop {
         Self { signals, reader }
     }
 
-    /// Resolves at Ctrl-C, when the process is told to end or its terminal goes away, and when
-    /// nobody reads its output any more. The next call waits for the next of these.
-    pub(crate) async fn requested(&mut self) {
+    /// Resolves once it is to end. The next call waits for the next reason.
+    pub(crate) async fn requested(&mut self) -> Asked {
         tokio::select! {
-            () = signalled(self.signals.as_mut()) => {}
-            () = reader_gone(&mut self.reader) => {}
+            () = signalled(self.signals.as_mut()) => Asked::Signal,
+            () = reader_gone(&mut self.reader) => Asked::ReaderGone,
         }
     }
 }

@@ -103,7 +103,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
 async fn say_bye(session: &Session, stop: &mut Stop) {
     tokio::select! {
         () = session.bye() => {}
-        () = stop.requested() => {}
+        _ = stop.requested() => {}
         () = sleep(BYE_WAIT_MAX) => {}
     }
 }

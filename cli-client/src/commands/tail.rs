@@ -44,7 +44,7 @@ pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
     let mut stop = Stop::watch();
     let end = tokio::select! {
         end = follow(&mut follower, &session, &mut events, &mut printer, args.mark_read) => end,
-        () = stop.requested() => {
+        _ = stop.requested() => {
             app.out.end_line();
             Ok(())
         }

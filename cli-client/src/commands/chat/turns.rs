@@ -1,13 +1,18 @@
 //! How a conversation goes on, turn by turn, until it ends.
 
+use std::pin::pin;
+
 use magpie::client::{Event, Events};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{Talk, end::Unread};
 use crate::{
     failure::Result,
     limits::{LEAVING_TOLD, OWN_SHOWN_WAIT, UNREAD_WAIT},
-    stop::Stop,
+    stop::{Asked, Stop},
     terminal::{Line, Lines, Screen},
 };
 
@@ -20,28 +25,41 @@ async fn until(time: Option<Instant>) {
 }
 
 impl Talk<'_> {
-    /// The first request to stop is as `/quit`, the next one ends it.
+    /// The first signal is as `/quit`, the next one ends it.
     pub(super) async fn until_stopped(
         &mut self,
         events: &mut Events,
         typed: &mut Lines,
         stop: &mut Stop,
     ) -> Result<()> {
-        loop {
-            tokio::select! {
-                end = self.go_on(events, typed) => return end,
-                () = stop.requested() => {
-                    if self.is_leaving {
-                        return self.left();
+        // Each reason once.
+        let (tell, mut told) = mpsc::channel(2);
+        {
+            let mut is_told = false;
+            // It is not begun anew: what it has just taken from the events would be lost.
+            let mut going = pin!(self.go_on(events, typed, &mut told));
+            loop {
+                tokio::select! {
+                    end = &mut going => return end,
+                    asked = stop.requested() => {
+                        if is_told && asked == Asked::Signal {
+                            break;
+                        }
+                        is_told |= asked == Asked::Signal;
+                        tell.try_send(asked).ok();
                     }
-                    self.is_stopped = true;
-                    self.is_leaving = true;
                 }
             }
         }
+        self.left()
     }
 
-    async fn go_on(&mut self, events: &mut Events, typed: &mut Lines) -> Result<()> {
+    async fn go_on(
+        &mut self,
+        events: &mut Events,
+        typed: &mut Lines,
+        stop: &mut mpsc::Receiver<Asked>,
+    ) -> Result<()> {
         let mut leave_by = None;
         let mut told_at = None;
         loop {
@@ -61,6 +79,13 @@ impl Talk<'_> {
             let step = tokio::select! {
                 // What is not answered by then is said at the end.
                 () = until(leave_by) => return self.left(),
+                Some(asked) = stop.recv() => {
+                    if asked == Asked::Signal && self.is_leaving && !self.is_stopped {
+                        return self.left();
+                    }
+                    self.stop();
+                    Ok(())
+                }
                 () = until(told_at.flatten()) => {
                     told_at = Some(None);
                     self.tell_leaving().await
@@ -97,13 +122,17 @@ impl Talk<'_> {
         matches!(self.screen, Screen::Above(_))
     }
 
+    fn stop(&mut self) {
+        self.is_stopped = true;
+        self.is_leaving = true;
+    }
+
     /// Where nobody reads the output any more nothing is shown, and what was posted is waited for.
     pub(super) fn unless_unread(&mut self, step: Result<()>) -> Result<()> {
         match step {
             Err(failure) if failure.is_reader_gone() => {
                 self.screen = Screen::Nowhere;
-                self.is_stopped = true;
-                self.is_leaving = true;
+                self.stop();
                 Ok(())
             }
             step => step,
