@@ -131,6 +131,15 @@ pub(crate) fn target(server: &str, ca_file: Option<&Path>) -> Result<Target> {
     Ok(target.with_ca(pem))
 }
 
+/// Before a password is asked for: whoever wrote http:// for a server that speaks TLS wanted it to
+/// be encrypted, and a call would write it in clear before the server turns it down.
+pub(crate) async fn check_plain(server: &str) -> Result<()> {
+    if probe::speaks_tls(server).await {
+        return Err(Failure::speaks_tls(server));
+    }
+    Ok(())
+}
+
 /// Waits for an answer that comes from outside a [`Link`], such as that of a log-in.
 pub(crate) async fn within<T>(
     wait: Duration,

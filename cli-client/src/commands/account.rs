@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
-    let keeper = keeper(app, &args.handle)?;
+    let keeper = keeper(app, &args.handle).await?;
     let password = Source::new(args.secret.password_stdin)?
         .new_one(&format!("New password for @{}: ", args.handle))?;
     let server = app.server()?;
@@ -59,7 +59,7 @@ pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
 }
 
 pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
-    let keeper = keeper(app, &args.handle)?;
+    let keeper = keeper(app, &args.handle).await?;
     let password = Source::new(args.secret.password_stdin)?
         .existing(&format!("Password for @{}: ", args.handle))?;
     let server = app.server()?;
@@ -144,6 +144,7 @@ pub(crate) async fn who_am_i(app: &App) -> Result<()> {
 
 pub(crate) async fn change_password(app: &App, from_stdin: bool) -> Result<()> {
     let link = app.link()?;
+    link::check_plain(link.server()).await?;
     let source = Source::new(from_stdin)?;
     let request = ChangePasswordRequest {
         old_password: source.existing("Old password: ")?,
@@ -197,10 +198,11 @@ async fn once<T>(
 }
 
 /// Where the new credentials go: to the profile named, else to one named as the handle.
-fn keeper(app: &App, handle: &str) -> Result<Keeper> {
+async fn keeper(app: &App, handle: &str) -> Result<Keeper> {
     let name = profile_name(app, handle);
     let server = app.server()?;
     app.store.load()?.check_free(&name, &server, handle)?;
+    link::check_plain(&server).await?;
     if !address::is_private(&server) {
         app.out.notice(
             "unencrypted",

@@ -11,7 +11,7 @@ use magpie_tests::{
 };
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
 };
 
@@ -250,6 +250,43 @@ async fn a_certificate_that_is_no_good_is_said_with_the_way_out() {
             let trust = ended.stderr.contains("--ca-file");
             assert!(!trust, "trust is not what {name} lacks: {ended:#?}");
         }
+    })
+    .await;
+}
+
+/// A call would write the password before the server can turn it down.
+#[tokio::test]
+async fn a_password_does_not_leave_in_clear_for_a_server_that_speaks_tls() {
+    guarded_for(TIME_MAX, async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (mut peer, _) = listener.accept().await.expect("a peer");
+                let mut bytes = [0; 4_096];
+                let count = peer.read(&mut bytes).await.unwrap_or(0);
+                tell.send(bytes[..count].to_vec())
+                    .expect("it is listened to");
+                // The alert `unexpected_message` of TLS 1.2 (RFC 5246, section 7.2).
+                peer.write_all(&[0x15, 3, 3, 0, 2, 2, 10]).await.ok();
+            }
+        });
+        let home = Home::new(address);
+        for command in ["signup", "login"] {
+            let args = [command, "ann", "--password-stdin"];
+            let ended = home.run_with(&args, &format!("{PASSWORD}\n")).await;
+            assert_eq!(ended.code, 4, "{ended:#?}");
+            assert!(ended.stderr.contains("it speaks TLS"), "{ended:#?}");
+        }
+        let mut heard = Vec::new();
+        while let Ok(bytes) = told.try_recv() {
+            heard.extend(bytes);
+        }
+        assert!(heard.starts_with(b"PRI * HTTP/2.0"));
+        let password = PASSWORD.as_bytes();
+        let is_told = heard.windows(password.len()).any(|part| part == password);
+        assert!(!is_told, "the password left in clear");
     })
     .await;
 }
