@@ -93,9 +93,10 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     }
     drop(events);
     say_bye(&session, &mut stop).await;
-    restore.leave(end.is_ok());
     let unsent = end::unsent(&session.pending().await);
     let unread = talk.unread(&mut typed).await;
+    // Last, since from here on the shell gets what is typed.
+    restore.leave(end.is_ok());
     talk.rest(unsent, unread).end(end)
 }
 
@@ -216,16 +217,16 @@ impl Talk<'_> {
 
     /// Nothing: no more lines come.
     async fn typed(&mut self, line: Option<Line>) -> Result<()> {
+        let Some(line) = line else {
+            self.is_leaving = true;
+            return Ok(());
+        };
         self.lines += 1;
         match line {
-            Some(Line::Text(line)) => self.say(&line).await,
-            Some(Line::Wrong(why)) => self.wrong(&why).await,
-            Some(Line::Broken(failure)) => {
+            Line::Text(line) => self.say(&line).await,
+            Line::Wrong(why) => self.wrong(&why).await,
+            Line::Broken(failure) => {
                 self.broken = Some(failure);
-                self.is_leaving = true;
-                Ok(())
-            }
-            None => {
                 self.is_leaving = true;
                 Ok(())
             }

@@ -75,10 +75,25 @@ impl Terminal {
         self.keys.write_all(keys).await.expect("it takes keys");
     }
 
-    /// Ends what reads the terminal after the client.
-    async fn closes(mut self) -> (String, i32) {
+    /// A conversation that has begun.
+    async fn chat(home: &Home, args: &str) -> Self {
+        let mut terminal = Self::open(home, args, false);
+        terminal.shows("Type a message, or /help").await;
+        terminal
+    }
+
+    /// A conversation after which something else reads the terminal, as a shell would.
+    async fn chat_in_shell(home: &Home) -> Self {
+        Self::chat(home, "chat nest; echo GONE; cat").await
+    }
+
+    /// What of the keys got to the one that reads after the conversation.
+    async fn leaks(mut self) -> String {
+        self.shows("GONE").await;
         self.gets(b"\x04").await;
-        self.ends().await
+        let (shown, _) = self.ends().await;
+        let (_, after) = shown.split_once("GONE").expect("it was shown");
+        after.to_owned()
     }
 
     /// All that was shown, and the exit code.
@@ -176,8 +191,7 @@ async fn lines_that_arrive_at_once_are_all_sent() {
         let node = Node::start_new().await;
         let ann = signed_up(&node, "ann").await;
         ann.run(&["create", "nest"]).await;
-        let mut terminal = Terminal::open(&ann, "chat nest", false);
-        terminal.shows("Type a message, or /help").await;
+        let mut terminal = Terminal::chat(&ann, "chat nest").await;
         let typed: Vec<String> = (1..=40).map(|number| format!("line {number}")).collect();
         terminal
             .gets(format!("{}\r", typed.join("\r")).as_bytes())
@@ -202,8 +216,7 @@ async fn a_terminal_that_is_not_utf_8_is_told_what_was_not_sent() {
         let node = Node::start_new().await;
         let ann = signed_up(&node, "ann").await;
         ann.run(&["create", "nest"]).await;
-        let mut terminal = Terminal::open(&ann, "chat nest; echo GONE; cat", false);
-        terminal.shows("Type a message, or /help").await;
+        let mut terminal = Terminal::chat_in_shell(&ann).await;
         terminal.types("tea").await;
         terminal.shows("ann: tea").await;
         // More than the line editor reads at once, without and with marks.
@@ -218,9 +231,7 @@ async fn a_terminal_that_is_not_utf_8_is_told_what_was_not_sent() {
             terminal.shows(&format!("ann: {last}")).await;
         }
         terminal.gets(b"/quit\rleak\r").await;
-        terminal.shows("GONE").await;
-        let (shown, _) = terminal.closes().await;
-        let (_, after) = shown.split_once("GONE").expect("it was shown");
+        let after = terminal.leaks().await;
         assert!(!after.contains("leak"), "the shell got {after:?}");
         let texts = super::history_texts(&ann, &["history", "nest"]).await;
         assert_eq!(texts, ["tea", "milk", "sugar"]);
@@ -233,8 +244,7 @@ async fn a_terminal_that_is_not_utf_8_is_told_what_was_not_sent() {
 async fn what_is_typed_at_the_end_goes_to_nobody() {
     guarded_for(TIME_MAX, async {
         let (_node, ann, bob) = nest().await;
-        let mut terminal = Terminal::open(&bob, "chat nest; echo GONE; cat", false);
-        terminal.shows("Type a message, or /help").await;
+        let mut terminal = Terminal::chat_in_shell(&bob).await;
         let typing = async {
             // Faster than anybody types, for longer than the end takes.
             for _ in 0..300 {
@@ -243,9 +253,7 @@ async fn what_is_typed_at_the_end_goes_to_nobody() {
             }
         };
         tokio::join!(ann.run(&["remove", "nest", "bob"]), typing);
-        terminal.shows("GONE").await;
-        let (shown, _) = terminal.closes().await;
-        let (_, after) = shown.split_once("GONE").expect("it was shown");
+        let after = terminal.leaks().await;
         assert!(!after.contains("leak"), "the shell got {after:?}");
     })
     .await;
@@ -257,8 +265,7 @@ async fn what_a_node_leaves_unanswered_is_shown_and_need_not_be_waited_for() {
         let mut node = Node::start_new().await;
         let ann = signed_up(&node, "ann").await;
         ann.run(&["create", "nest"]).await;
-        let mut terminal = Terminal::open(&ann, "--timeout 600 chat nest", false);
-        terminal.shows("Type a message, or /help").await;
+        let mut terminal = Terminal::chat(&ann, "--timeout 600 chat nest").await;
         terminal.types("one").await;
         terminal.shows("ann: one").await;
         node.process().signal(Signal::STOP);
@@ -283,8 +290,7 @@ async fn what_a_node_leaves_unanswered_is_shown_and_need_not_be_waited_for() {
 async fn a_conversation_ends_for_whoever_is_removed_from_it() {
     guarded_for(TIME_MAX, async {
         let (_node, ann, bob) = nest().await;
-        let mut terminal = Terminal::open(&bob, "chat nest", false);
-        terminal.shows("Type a message, or /help").await;
+        let mut terminal = Terminal::chat(&bob, "chat nest").await;
         terminal.types("still here").await;
         terminal.shows("bob: still here").await;
         ann.run(&["remove", "nest", "bob"]).await;

@@ -61,12 +61,13 @@ impl Talk<'_> {
         stop: &mut mpsc::Receiver<Asked>,
     ) -> Result<()> {
         let mut leave_by = None;
-        let mut told_at = None;
+        let mut tell_at = None;
+        let mut is_told = false;
         loop {
             if self.is_leaving {
                 let now = Instant::now();
                 leave_by.get_or_insert_with(|| now + self.link.timeout());
-                told_at.get_or_insert(Some(now + LEAVING_TOLD));
+                tell_at.get_or_insert_with(|| now + LEAVING_TOLD);
             }
             if self.is_leaving && self.posted.is_empty() {
                 let rest = timeout(OWN_SHOWN_WAIT, self.show_own(events));
@@ -86,8 +87,8 @@ impl Talk<'_> {
                     self.stop();
                     Ok(())
                 }
-                () = until(told_at.flatten()) => {
-                    told_at = Some(None);
+                () = until(tell_at), if !is_told => {
+                    is_told = true;
                     self.tell_leaving().await
                 }
                 () = until(self.posted.late_at()), if self.is_watched() => self.tell_late().await,
