@@ -57,8 +57,11 @@ pub(crate) const HISTORY_MESSAGES_DEFAULT: u32 = 20;
 pub(crate) const EARLIER_MESSAGES_DEFAULT: u32 = 10;
 /// Users whose names are kept; beyond it all are forgotten and asked for anew.
 pub(crate) const KEPT_USERS_MAX: usize = 10_000;
-/// Lines typed in `chat` that wait for the conversation.
+/// Lines of a pipe in `chat` that wait for the conversation; then no more are read.
 pub(crate) const LINES_QUEUED_MAX: usize = 64;
+/// Lines typed or pasted in `chat` that wait for the conversation; the next one ends the input, since
+/// a terminal is read at all times.
+pub(crate) const TYPED_LINES_QUEUED_MAX: usize = 10_000;
 /// Messages of `chat` that wait for their answers before the next line is taken: fewer than the
 /// client library holds for a room.
 pub(crate) const POSTED_MAX: usize = 200;

@@ -6,20 +6,23 @@ mod lines;
 
 use std::{
     io::{self, IsTerminal, Write},
-    thread,
+    mem, thread,
     time::Duration,
 };
 
-use rustix::termios::Termios;
-use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer};
-use tokio::sync::mpsc;
+use rustix::{
+    process::{Signal, getpid, kill_process},
+    termios::Termios,
+};
+use rustyline::{Config, DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use self::lines::Plain;
 use crate::{
     failure::Result,
     limits::{
         INPUT_QUIET, INPUT_QUIET_ASKED, LINES_QUEUED_MAX, SHOWN_QUEUED_MAX,
-        TERMINAL_COLUMNS_DEFAULT, TYPED_HISTORY_LINES_MAX,
+        TERMINAL_COLUMNS_DEFAULT, TYPED_HISTORY_LINES_MAX, TYPED_LINES_QUEUED_MAX,
     },
     output::Output,
     text,
@@ -52,29 +55,24 @@ pub(crate) struct Restore(Option<Termios>);
 
 /// Opens both ends. With a person at both, the line editor serves them.
 pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
-    let (sender, lines) = mpsc::channel(LINES_QUEUED_MAX);
     let is_person = io::stdin().is_terminal() && io::stdout().is_terminal() && !out.is_json();
     if !is_person {
+        let (sender, lines) = mpsc::channel(LINES_QUEUED_MAX);
         thread::spawn(move || read_plain(&sender));
         return Ok((Screen::Plain(out), lines, Restore(None)));
     }
+    let (sender, lines) = mpsc::channel(TYPED_LINES_QUEUED_MAX);
     let restore = Restore(input::mode());
     let config = Config::builder().auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).map_err(io::Error::other)?;
     editor
         .set_max_history_size(TYPED_HISTORY_LINES_MAX)
         .map_err(io::Error::other)?;
-    let mut printer = editor.create_external_printer().map_err(io::Error::other)?;
-    let (show, mut shown) = mpsc::channel::<String>(SHOWN_QUEUED_MAX);
+    let printer = editor.create_external_printer().map_err(io::Error::other)?;
+    let (show, shown) = mpsc::channel(SHOWN_QUEUED_MAX);
     // The printer waits while a line is being taken, so it has a thread of its own.
-    thread::spawn(move || {
-        while let Some(block) = shown.blocking_recv() {
-            if printer.print(block).is_err() {
-                return;
-            }
-        }
-    });
-    thread::spawn(move || read_edited(&mut editor, &sender));
+    thread::spawn(move || print(printer, shown));
+    thread::spawn(move || read_edited(editor, sender));
     Ok((Screen::Above(show), lines, restore))
 }
 
@@ -129,13 +127,26 @@ impl Drop for Restore {
 
 fn read_plain(lines: &mpsc::Sender<Line>) {
     for line in Plain::new(io::stdin().lock()) {
-        if hand_over(line, lines).is_none() {
+        let is_last = matches!(line, Line::Broken(_));
+        if lines.blocking_send(line).is_err() || is_last {
             return;
         }
     }
 }
 
-fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
+/// Prints above the line that is being typed; as it comes once no line is.
+fn print(mut printer: impl ExternalPrinter, mut shown: mpsc::Receiver<String>) {
+    while let Some(block) = shown.blocking_recv() {
+        if printer.print(block.clone()).is_err() {
+            // The line editor went while it was waited for.
+            io::stdout().write_all(block.as_bytes()).ok();
+        }
+    }
+}
+
+/// Reads lines until they end. The printer prints only while the editor reads, and the conversation
+/// waits for the printer: so nothing is waited for between two lines.
+fn read_edited(mut editor: DefaultEditor, lines: mpsc::Sender<Line>) {
     loop {
         let read = editor.readline(PROMPT);
         if let Ok(line) = &read {
@@ -146,22 +157,31 @@ fn read_edited(editor: &mut DefaultEditor, lines: &mpsc::Sender<Line>) {
                 });
             wipe(line, columns);
         }
+        if matches!(&read, Err(ReadlineError::Interrupted)) {
+            // As where no line is edited. It does not wait behind the lines that were typed before,
+            // and it is not their end.
+            mem::forget(lines);
+            kill_process(getpid(), Signal::INT).ok();
+            return;
+        }
         let line = lines::edited(read);
         if let (Some(Line::Wrong(_)), Some(mode)) = (&line, input::mode()) {
             // The rest of a paste is no line of its own.
             input::dropped(io::stdin(), INPUT_QUIET, &mode);
         }
-        let handed_over = line.and_then(|line| hand_over(line, lines));
-        if handed_over.is_none() {
-            return;
+        let Some(line) = line else { return };
+        let is_last = matches!(line, Line::Broken(_));
+        match lines.try_send(line) {
+            Ok(()) if !is_last => {}
+            Err(TrySendError::Full(line)) => {
+                // From here on nothing is printed but as it comes, so it may be waited for.
+                drop(editor);
+                lines.blocking_send(lines::too_many(line)).ok();
+                return;
+            }
+            Ok(()) | Err(TrySendError::Closed(_)) => return,
         }
     }
-}
-
-/// None: nothing may come after this line, or nobody takes lines any more.
-fn hand_over(line: Line, lines: &mpsc::Sender<Line>) -> Option<()> {
-    let is_last = matches!(line, Line::Broken(_));
-    lines.blocking_send(line).ok().filter(|()| !is_last)
 }
 
 /// Takes the typed line off the screen: it comes back as a message with its time and seq.

@@ -6,8 +6,8 @@ use std::io::{self, BufRead, Read};
 use rustyline::error::ReadlineError;
 
 use crate::{
-    failure::Failure,
-    limits::{STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX},
+    failure::{Exit, Failure},
+    limits::{REPEATED_COLUMNS_MAX, STDIN_BYTES_MAX, TEXT_CHARACTERS_MAX, TYPED_LINES_QUEUED_MAX},
     text,
 };
 
@@ -95,10 +95,22 @@ pub(super) fn edited(read: Result<String, ReadlineError>) -> Option<Line> {
     }
 }
 
+/// The end of an input of which more lines wait than may, from this one on.
+pub(super) fn too_many(line: Line) -> Line {
+    let (Line::Text(first) | Line::Wrong(first)) = line else {
+        return line;
+    };
+    let message = format!(
+        "more than {} lines waited, and nothing was sent from this one on: {}",
+        text::count(TYPED_LINES_QUEUED_MAX as i64),
+        text::snippet(&first, REPEATED_COLUMNS_MAX)
+    );
+    Line::Broken(Failure::new(Exit::Partly, "NOT_ALL_SENT", message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Exit;
 
     fn lines(input: &[u8]) -> Vec<String> {
         let line = |line| match line {
@@ -163,6 +175,15 @@ mod tests {
         assert!(
             matches!(edited(Ok("a\nb\n".to_owned())), Some(Line::Text(text)) if text == "a\nb")
         );
+    }
+
+    #[test]
+    fn too_many_lines_end_with_the_first_that_has_no_place() {
+        let Line::Broken(failure) = too_many(Line::Text("one".to_owned())) else {
+            panic!("it is the end");
+        };
+        assert_eq!(failure.exit(), Exit::Partly);
+        assert!(failure.to_string().ends_with("from this one on: one"));
     }
 
     struct Broken;

@@ -56,13 +56,25 @@ impl Terminal {
     }
 
     async fn shows(&mut self, what: &str) {
-        let mut bytes = [0; 1024];
-        while !self.shown.contains(what) {
-            let read = event(what, self.screen.read(&mut bytes)).await;
-            let count = read.expect("a terminal is readable");
-            assert_ne!(count, 0, "it ended without {what:?}: {}", self.shown);
-            self.shown
-                .push_str(&String::from_utf8_lossy(&bytes[..count]));
+        self.gets_and_shows("", what).await;
+    }
+
+    /// Takes more keys than a terminal holds, while it shows.
+    async fn gets_and_shows(&mut self, keys: &str, what: &str) {
+        let mut keys = keys.as_bytes();
+        let mut bytes = [0; 4_096];
+        while !keys.is_empty() || !self.shown.contains(what) {
+            tokio::select! {
+                taken = self.keys.write(keys), if !keys.is_empty() => {
+                    keys = &keys[taken.expect("it takes keys")..];
+                }
+                read = event(what, self.screen.read(&mut bytes)) => {
+                    let count = read.expect("a terminal is readable");
+                    assert_ne!(count, 0, "it ended without {what:?}: {}", self.shown);
+                    self.shown
+                        .push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
+            }
         }
     }
 
@@ -206,6 +218,51 @@ async fn lines_that_arrive_at_once_are_all_sent() {
         let texts = super::history_texts(&ann, &["history", "nest", "-n", "100"]).await;
         assert_eq!(texts[..40], typed);
         assert_eq!(texts[40..], ["from\nthe board"]);
+    })
+    .await;
+}
+
+/// The line editor prints only while it reads, and the conversation waits for what is printed.
+#[tokio::test]
+async fn a_paste_of_any_length_is_sent_whole() {
+    guarded_for(TIME_MAX, async {
+        let node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::chat(&ann, "chat nest").await;
+        let line = |number: usize| format!("line {number} of a board that somebody copied");
+        let typed: Vec<String> = (1..=3_000).map(line).collect();
+        terminal
+            .gets_and_shows(&typed.join("\r"), "ann: line 2999 ")
+            .await;
+        terminal.gets(b"\r/quit\r").await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 0, "{shown}");
+        let texts = super::history_texts(&ann, &["history", "nest", "-n", "5000"]).await;
+        assert_eq!(texts, typed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_interrupt_does_not_wait_behind_a_paste() {
+    guarded_for(TIME_MAX, async {
+        let mut node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        let mut terminal = Terminal::chat(&ann, "--timeout 600 chat nest").await;
+        node.process().signal(Signal::STOP);
+        let typed: Vec<String> = (1..=600).map(|number| format!("line {number}")).collect();
+        let keys = format!("{}\r", typed.join("\r"));
+        terminal.gets_and_shows(&keys, "are not answered yet").await;
+        terminal.gets(b"\x03").await;
+        terminal
+            .shows("-- waiting for 200 answers; Ctrl-C ends at once")
+            .await;
+        terminal.gets(b"\x03").await;
+        let (shown, _) = terminal.ends().await;
+        assert!(shown.contains("from here on: line 201"), "{shown}");
+        node.process().signal(Signal::CONT);
     })
     .await;
 }

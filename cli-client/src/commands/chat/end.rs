@@ -134,7 +134,7 @@ impl Unread {
             Some(number) => format!(
                 "stdin was not read to its end, and nothing was sent from line {number} on: {shown}"
             ),
-            None => format!("what was typed last was not sent: {shown}"),
+            None => format!("nothing was sent of what was typed from here on: {shown}"),
         }
     }
 }
