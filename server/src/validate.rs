@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use magpie_core::refusal::Refusal;
 use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// The longest handle, in characters.
 pub const HANDLE_CHARACTERS_MAX: usize = 32;
@@ -40,20 +41,38 @@ pub fn fold_handle(text: &str) -> Option<String> {
 
 /// A display name in NFC.
 pub fn display_name(field: impl Into<Cow<'static, str>>, text: &str) -> Result<String, Refusal> {
-    normalized(field, text, 1, DISPLAY_NAME_CHARACTERS_MAX)
+    shown(field, text, DISPLAY_NAME_CHARACTERS_MAX)
 }
 
 /// The title of a group in NFC.
 pub fn title(field: impl Into<Cow<'static, str>>, text: &str) -> Result<String, Refusal> {
+    shown(field, text, TITLE_CHARACTERS_MAX)
+}
+
+/// NFC of a text by which people know somebody or something: it shows at least one character.
+fn shown(
+    field: impl Into<Cow<'static, str>>,
+    text: &str,
+    characters_max: usize,
+) -> Result<String, Refusal> {
     let field = field.into();
-    let title = normalized(field.clone(), text, 1, TITLE_CHARACTERS_MAX)?;
-    if title.chars().all(|c| c.is_whitespace() || c.is_control()) {
+    let text = normalized(field.clone(), text, 1, characters_max)?;
+    if !text.chars().any(is_seen) {
         return Err(Refusal::field(
             field,
             "shows nothing; give it a character that can be seen",
         ));
     }
-    Ok(title)
+    Ok(text)
+}
+
+/// Whether a character by itself puts something on the screen. By its general category, but for the
+/// letters that Unicode has as fillers (`Default_Ignorable_Code_Point`) and the empty Braille cell.
+fn is_seen(character: char) -> bool {
+    use GeneralCategoryGroup::{Letter, Number, Punctuation, Symbol};
+    const FILLERS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+    let group = character.general_category_group();
+    matches!(group, Letter | Number | Punctuation | Symbol) && !FILLERS.contains(&character)
 }
 
 /// The name of a device in NFC. It may be empty.
@@ -92,11 +111,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn titles_show_something() {
-        for blank in [" ", "\n\t ", "\u{7}\u{1b}"] {
-            assert!(title("title", blank).is_err(), "{blank:?}");
+    fn titles_and_display_names_show_something() {
+        let blank = [
+            " ",
+            "\n\t ",
+            "\u{7}\u{1b}",
+            "\u{200b}",
+            "\u{202e}\u{200b}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{2800} \u{2800}",
+            "\u{301}",
+        ];
+        for text in blank {
+            assert!(title("title", text).is_err(), "{text:?}");
+            assert!(display_name("display_name", text).is_err(), "{text:?}");
         }
-        assert_eq!(title("title", " tea "), Ok(" tea ".to_owned()));
+        for text in [" tea ", "茶", "🍵", "-", "7", "e\u{301}", "\u{200f}תה"] {
+            assert!(title("title", text).is_ok(), "{text:?}");
+            assert!(display_name("display_name", text).is_ok(), "{text:?}");
+        }
     }
 
     #[test]
