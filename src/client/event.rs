@@ -101,7 +101,8 @@ pub struct Connected {
 pub struct RoomUpdate {
     /// Its summary.
     pub summary: v1::RoomSummary,
-    /// Whether entries of the room follow as they happen; false for a former member.
+    /// Whether entries of the room follow as they happen. False where the membership is over of which
+    /// these are the last entries; if the account has joined again, another update follows.
     pub live: bool,
 }
 

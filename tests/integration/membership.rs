@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use magpie::v1::{
     InviteOutcome, ListMembersRequest, MemberChangeKind, MemberRole, Reason, ServerFrame,
-    UpdateRoomRequest, entry::Body, server_frame::Frame,
+    SyncRequest, UpdateRoomRequest, entry::Body, server_frame::Frame,
 };
 use magpie_tests::{
     api::new_id,
@@ -115,6 +115,49 @@ async fn who_left_sees_nothing_until_the_return_and_counts_right_after_it() {
             unread.count() as i32,
             "counted from what can be read"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_missed_of_a_membership_comes_before_the_one_that_followed_it() {
+    guarded(async {
+        let scene = Scene::new().await;
+        let session = live(&scene.bob).await;
+        let mut polls = device_after(&scene.bob, &session.received());
+        let mut streams = polls.clone();
+        drop(session);
+        for text in ["one", "two"] {
+            scene.ann.send(scene.room, text).await.expect("sent");
+        }
+        let removed = scene.ann.remove(scene.room, scene.bob.user_id).await;
+        let removed = removed.expect("removed");
+        scene.ann.send(scene.room, "absent").await.expect("sent");
+        scene.ann.invite(scene.room, &[&scene.bob]).await;
+        scene.ann.send(scene.room, "back").await.expect("sent");
+
+        let request = SyncRequest {
+            state: Some(polls.state()),
+            ..SyncRequest::default()
+        };
+        let request = scene.bob.asks(request);
+        let answer = scene.bob.api.chat().sync(request).await.expect("a step");
+        polls.take_all(&answer.into_inner().frames);
+        let session = resume(&scene.bob, streams.state()).await;
+        streams.take_all(session.received().iter().map(|received| &received.frame));
+        let log = scene.ann.log(scene.room).await;
+        for device in [streams, polls] {
+            let complaints = device_complaints(&device, scene.room, &log);
+            assert_eq!(complaints, Vec::<String>::new());
+            let shown = device.entries(scene.room);
+            assert_eq!(texts_of(shown), ["one", "two", "back"]);
+            assert!(shown.iter().any(|entry| entry.seq == removed));
+        }
+        // Joining again moves the read mark.
+        let summary = scene.bob.summary(scene.room).await.expect("a member");
+        assert_eq!((summary.joined_seq, summary.unread_count), (removed + 2, 1));
+        assert_eq!(summary.read_seq, removed + 2);
+        drop(session);
     })
     .await;
 }

@@ -174,11 +174,13 @@ fn synced(world: &World, truth: &Truth, complaints: &mut Vec<String>) {
         let room = summary.room;
         let rows = truth.get(&room).map(Vec::as_slice).unwrap_or_default();
         let joined = membership(truth, room, synced.user, summary.head);
-        // An absence is no gap: the entry after it brings the member back.
+        // An absence is no gap: the entry after it brings the member back. What came before the
+        // absence is.
         let rejoined = rows
             .iter()
             .any(|row| joins(row, synced.user) && row.entry.seq == synced.after.next());
-        if synced.after > synced.cursor && !rejoined {
+        let lacks = membership(truth, room, synced.user, synced.cursor).is_some();
+        if synced.after > synced.cursor && (lacks || !rejoined) {
             let (after, cursor) = (synced.after, synced.cursor);
             complaints.push(format!(
                 "device {device}: {room} from {after}, cursor {cursor}"

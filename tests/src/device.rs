@@ -1,7 +1,7 @@
 //! What one device holds, folded from the frames of all its sessions by the rules of the contract
 //! alone, and the complaints that arise on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use magpie::v1::{
     Entry, MemberChangeKind, RoomCursor, RoomSync, ServerFrame, State, entry::Body,
@@ -26,6 +26,8 @@ pub struct Device {
     cursors: BTreeMap<i64, i64>,
     /// The account's own read marks, by room.
     marks: BTreeMap<i64, i64>,
+    /// Rooms in which the end of the account's membership was shown, and no new beginning.
+    over: BTreeSet<i64>,
 }
 
 impl Device {
@@ -80,6 +82,7 @@ impl Device {
                 self.cursors.clear();
                 self.marks.clear();
                 self.shown.clear();
+                self.over.clear();
             }
             Some(Frame::AccountChanged(changed)) => {
                 if changed.account_revision < self.account_revision {
@@ -137,10 +140,14 @@ impl Device {
             let held = cursor.max(summary.joined_seq - 1);
             self.stales.push((room, sync.through_seq - held));
             self.shown.remove(&room);
+            self.over.remove(&room);
             self.cursors.insert(room, sync.through_seq);
             return;
         }
-        let rejoined = sync.entries.first().is_some_and(|entry| self.joins(entry));
+        let rejoined = sync
+            .entries
+            .first()
+            .is_some_and(|entry| self.returns(entry));
         if sync.after_seq > cursor && !rejoined {
             let after = sync.after_seq;
             self.complain(format!(
@@ -165,10 +172,16 @@ impl Device {
             self.repeated += 1;
             return;
         }
-        // An absence is no gap: the entry that brings the member back sets the cursor.
-        if entry.seq != cursor + 1 && !self.joins(entry) {
+        if entry.seq != cursor + 1 && !self.returns(entry) {
             let (room, seq) = (entry.room_id, entry.seq);
             self.complain(format!("room {room}: gap between {cursor} and {seq}"));
+        }
+        match self.change_in(entry) {
+            Some(MemberChangeKind::Joined) => drop(self.over.remove(&entry.room_id)),
+            Some(MemberChangeKind::Left | MemberChangeKind::Removed) => {
+                self.over.insert(entry.room_id);
+            }
+            Some(MemberChangeKind::RoleChanged | MemberChangeKind::Unspecified) | None => {}
         }
         self.cursors.insert(entry.room_id, entry.seq);
         self.shown
@@ -177,15 +190,22 @@ impl Device {
             .push(entry.clone());
     }
 
-    fn joins(&self, entry: &Entry) -> bool {
+    /// An absence is no gap: the entry that brings the member back sets the cursor. What was said
+    /// before the absence is none of it.
+    fn returns(&self, entry: &Entry) -> bool {
+        let begun = self.cursor(entry.room_id) > 0 && !self.over.contains(&entry.room_id);
+        self.change_in(entry) == Some(MemberChangeKind::Joined) && !begun
+    }
+
+    /// What an entry does to the account's own membership.
+    fn change_in(&self, entry: &Entry) -> Option<MemberChangeKind> {
         let changes = match &entry.body {
             Some(Body::MembershipChanged(changed)) => &changed.changes,
             Some(Body::RoomCreated(created)) => &created.changes,
-            _ => return false,
+            _ => return None,
         };
-        changes.iter().any(|change| {
-            change.user_id == self.user_id && change.kind() == MemberChangeKind::Joined
-        })
+        let own = changes.iter().find(|c| c.user_id == self.user_id)?;
+        Some(own.kind())
     }
 
     fn complain(&mut self, what: String) {
@@ -214,9 +234,13 @@ mod tests {
     }
 
     fn joining(seq: i64) -> Entry {
+        change(seq, MemberChangeKind::Joined)
+    }
+
+    fn change(seq: i64, kind: MemberChangeKind) -> Entry {
         let change = MemberChange {
             user_id: OWN,
-            kind: MemberChangeKind::Joined.into(),
+            kind: kind.into(),
             ..MemberChange::default()
         };
         let body = Body::MembershipChanged(MembershipChanged {
@@ -301,9 +325,11 @@ mod tests {
 
     #[test]
     fn an_absence_is_no_gap() {
-        let device = after([event(joining(9))]);
+        let left = || event(change(2, MemberChangeKind::Left));
+        let device = after([left(), event(joining(9))]);
         assert_eq!(device.complaints, Vec::<String>::new());
         assert_eq!(device.cursor(ROOM), 9);
+        complains_of("gap between 1 and 9", [event(joining(9))]);
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub struct RoomSync {
     pub summary: Summary,
     /// Whether entries follow.
     pub live: bool,
+    /// The membership of which these are the last entries is over, and another has begun: attach
+    /// again without a cursor.
+    pub rejoined: bool,
     /// The entries missed are too many: none are given.
     pub stale: bool,
     /// All entries of `(after, through]`, unless stale.

@@ -3,6 +3,7 @@
 
 mod attach;
 mod effects;
+mod former;
 mod load;
 mod pipeline;
 mod query;

@@ -170,10 +170,11 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
     }
 
     fn sync(&mut self, session: SessionId, room: RoomId, sync: Box<RoomSync>, missed: bool) {
-        let (live, through) = (sync.live, sync.through);
+        let (live, rejoined, through) = (sync.live, sync.rejoined, sync.through);
         let told = self.event(session, &Frame::RoomSync(sync));
         match (told, live) {
             (true, true) => self.live(session, room, through, missed),
+            (true, false) if rejoined => self.over(session, room, Seq::ZERO, true),
             (true, false) => self.over(session, room, through, missed),
             (false, _) => {
                 if let Some(open) = self.sessions.get_mut(&session)

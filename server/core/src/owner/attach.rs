@@ -1,14 +1,16 @@
 //! Sessions that follow rooms: brought up to date, then told every entry.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Output, Owner, State, Waiting,
+    former::{Former, former},
     query::{gather, summary},
     scan::Found,
     window::{Fetch, Purpose, Reading, Window},
 };
 use crate::{
+    entry::Entry,
     ids::{EdgeId, RoomId, Seq},
     link::{Attach, RoomSync, Synced, ToEdge},
     time::Now,
@@ -131,7 +133,7 @@ fn sync(window: &Window<'_>, found: &mut Found, attach: &Attach) -> Result<Synce
         .members()
         .get(attach.user)
         .map_or(Seq::ZERO, |row| row.joined);
-    let after = attach.after.max(joined.prev());
+    let mut after = attach.after.max(joined.prev());
     if after > through {
         return Ok(Synced::CursorAhead { head: through });
     }
@@ -142,10 +144,18 @@ fn sync(window: &Window<'_>, found: &mut Found, attach: &Attach) -> Result<Synce
     if live && after == through && attach.after == after && attach.read >= read {
         return Ok(Synced::Live);
     }
+    let mut stale = false;
+    if attach.after < after {
+        match former(window, found, attach, joined)? {
+            Former::Over => {}
+            Former::Untold => (after, stale) = (attach.after, true),
+            Former::Missed(entries) => return rest_of_former(window, found, attach, entries),
+        }
+    }
     let summary = summary(window, found, attach.user)?;
     let entries_max = window.limits.page_entries_max;
     let mut entries = Vec::new();
-    let mut stale = through.since(after) > entries_max;
+    stale |= through.since(after) > entries_max;
     if !stale {
         let page = gather(window, found, after, through, entries_max)?;
         stale = page.last().map_or(after, |entry| entry.seq) < through;
@@ -156,9 +166,30 @@ fn sync(window: &Window<'_>, found: &mut Found, attach: &Attach) -> Result<Synce
     Ok(Synced::Sync(Box::new(RoomSync {
         summary,
         live,
+        rejoined: false,
         stale,
         entries,
         after,
+        through,
+    })))
+}
+
+/// What a session lacks of a membership that ended before the user joined again. The rest comes
+/// when it attaches once more.
+fn rest_of_former(
+    window: &Window<'_>,
+    found: &mut Found,
+    attach: &Attach,
+    entries: Vec<Arc<Entry>>,
+) -> Result<Synced, Fetch> {
+    let through = entries.last().map_or(attach.after, |entry| entry.seq);
+    Ok(Synced::Sync(Box::new(RoomSync {
+        summary: summary(window, found, attach.user)?,
+        live: false,
+        rejoined: true,
+        stale: false,
+        entries,
+        after: attach.after,
         through,
     })))
 }

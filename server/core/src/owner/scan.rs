@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::window::{Fetch, Window};
+use super::{
+    former::Former,
+    window::{Fetch, Window},
+};
 use crate::{
     entry::{Body, Entry},
     ids::{Seq, UserId},
@@ -20,6 +23,8 @@ pub(super) struct Found {
     pub(super) bisection: Option<Bisection>,
     pub(super) down: Option<Walk>,
     pub(super) up: Option<Walk>,
+    /// What is missed of a former membership, with the joining that came after it.
+    pub(super) former: Option<(Seq, Former)>,
 }
 
 /// What of an interval belongs to a page.
