@@ -91,10 +91,11 @@ limits! {
         room_send_burst: u64 = 20, "entries";
         /// Entries a minute that a member may append to a room after that.
         room_sends_per_minute: u64 = 120, "entries/min";
-        /// Entries that a user may append at once, over all rooms; each 16 KiB of text counts.
-        user_send_burst: u64 = 60, "entries";
-        /// Entries a minute that a user may append after that.
-        user_sends_per_minute: u64 = 300, "entries/min";
+        /// Commands that append an entry which a user may send at once, over all rooms; each 16 KiB of
+        /// text counts. One that is said again or refused counts, too.
+        user_send_burst: u64 = 60, "commands";
+        /// Such commands a minute after that.
+        user_sends_per_minute: u64 = 300, "commands/min";
         /// Calls of CreateRoom and OpenDirect that a user may make at once, retries included.
         user_claim_burst: u64 = 60, "calls";
         /// Calls of CreateRoom and OpenDirect a minute that a user may make after that.
@@ -109,7 +110,7 @@ limits! {
         session_control_per_minute: u64 = 120, "frames/min";
         /// Commands of a session that are unanswered.
         session_unanswered_max: u64 = 64, "commands";
-        /// Refused commands in 10 s after which a session is closed.
+        /// Refused frames in 10 s after which a session is closed; EARLIER_SEND_REFUSED does not count.
         session_refusals_max: u64 = 256, "refusals";
         /// Bytes of events that wait for a session; at least one event is taken.
         session_queue_bytes_max: u64 = 256 << 10, "bytes";
@@ -144,6 +145,10 @@ pub const ACCOUNT_ROWS_MAX: usize = 512;
 
 /// How long a refused send, from its last refusal on, keeps those after it back.
 pub(crate) const REFUSED_MILLIS: u64 = 10_000;
+
+/// How long sends that come for the first time are kept back where none that was refused comes again:
+/// the client forgets what is refused. Twice the time after which one of them has its turn.
+pub(crate) const FORGOTTEN_MILLIS: u64 = 2 * REFUSED_MILLIS;
 
 /// Sends to a room that were refused and have their turns kept. More are refused without one.
 pub(crate) const KEPT_BACK_MAX: usize = 64;

@@ -44,13 +44,14 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             if let Said::Submit(submit) = &said
                 && let Kind::Send(room, id) = kind_of(submit)
                 && refusal.reason.may_retry()
+                && refusal.reason != Reason::EarlierSendRefused
                 && let Some(open) = self.sessions.get_mut(&session)
             {
                 open.refused.turned_away(room, id, now.instant);
             }
             return self.refuse(session, frame.request, refusal, now);
         }
-        self.granted(session, frame.request, said);
+        self.granted(session, frame.request, said, now);
     }
 
     /// Takes a frame that a device says to a session by a call of its own: the call's answer tells
@@ -82,12 +83,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             self.outputs.push_back(Output::Refused(refusal.reason));
             return Err(refusal);
         }
-        self.granted(session, 0, said);
+        self.granted(session, 0, said, now);
         Ok(())
     }
 
     /// Does what a session may have done.
-    fn granted(&mut self, session: SessionId, request: u64, said: Said) {
+    fn granted(&mut self, session: SessionId, request: u64, said: Said, now: Now) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -115,7 +116,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 self.done(session, request);
             }
             Said::Ask(ask) => self.ask(session, request, ask),
-            Said::Submit(submit) => self.submit(session, request, submit),
+            Said::Submit(submit) => self.submit(session, request, submit, now),
         }
     }
 
@@ -184,13 +185,13 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
             .push_back(Output::Ask(Call { session, no }, user, ask));
     }
 
-    fn submit(&mut self, session: SessionId, request: u64, submit: Submit) {
+    fn submit(&mut self, session: SessionId, request: u64, submit: Submit, now: Now) {
         let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
         let kind = kind_of(&submit);
         if let Kind::Send(room, id) = kind {
-            open.refused.came(room, id);
+            open.refused.came(room, id, now.instant);
         }
         let no = open.next_call;
         open.next_call += 1;
@@ -258,7 +259,7 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 });
             open.refused.came_back(room, id, waited, now.instant);
         } else {
-            open.refused.done(room, id);
+            open.refused.done(room, id, now.instant);
         }
         match waiting.front() {
             Some((no, submit)) => {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::{
     ids::{MessageId, RoomId},
-    limits::{KEPT_BACK_MAX, REFUSED_MILLIS, REFUSED_ROOMS, millis},
+    limits::{FORGOTTEN_MILLIS, KEPT_BACK_MAX, REFUSED_MILLIS, REFUSED_ROOMS, millis},
     time::Instant,
 };
 
@@ -19,6 +19,8 @@ struct Turns {
     queue: VecDeque<Turn>,
     /// Whether the first has come again, and is with the owner: behind it there is room.
     came: bool,
+    /// When one of them came again, or was refused for another reason than its place here.
+    moved: Instant,
 }
 
 /// One of them.
@@ -37,8 +39,12 @@ impl Turn {
 }
 
 impl Turns {
-    /// Forgets those that are not waited for any more, up to one that is.
+    /// Forgets those that are not waited for any more, up to one that is; and all of them where the
+    /// client only ever says new ones.
     fn prune(&mut self, now: Instant) {
+        if !self.came && now.since(self.moved) >= millis(FORGOTTEN_MILLIS) {
+            self.queue.clear();
+        }
         while !self.came && self.queue.front().is_some_and(|turn| now >= turn.until) {
             self.queue.pop_front();
         }
@@ -53,6 +59,7 @@ impl Turns {
     fn add(&mut self, id: MessageId, now: Instant) {
         if let Some(turn) = self.queue.iter_mut().find(|turn| turn.id == id) {
             *turn = Turn::of(id, now);
+            self.moved = now;
         } else if self.queue.len() < KEPT_BACK_MAX {
             self.queue.push_back(Turn::of(id, now));
         }
@@ -74,10 +81,13 @@ impl Refused {
     }
 
     /// A send goes on its way to the owner.
-    pub(super) fn came(&mut self, room: RoomId, id: MessageId) {
+    pub(super) fn came(&mut self, room: RoomId, id: MessageId, now: Instant) {
         let Some(turns) = self.0.get_mut(&room) else {
             return;
         };
+        if turns.queue.iter().any(|turn| turn.id == id) {
+            turns.moved = now;
+        }
         match turns.queue.iter().position(|turn| turn.id == id) {
             Some(0) => turns.came = true,
             Some(at) => drop(turns.queue.remove(at)),
@@ -88,7 +98,9 @@ impl Refused {
 
     /// A send was refused before it was on its way.
     pub(super) fn turned_away(&mut self, room: RoomId, id: MessageId, now: Instant) {
-        self.turns(room, now).add(id, now);
+        let turns = self.turns(room, now);
+        turns.moved = now;
+        turns.add(id, now);
     }
 
     /// The owner refused a send for now. What `waited` for its answer comes next.
@@ -101,7 +113,7 @@ impl Refused {
     ) {
         let turns = self.turns(room, now);
         let later = std::mem::take(&mut turns.queue);
-        turns.came = false;
+        (turns.came, turns.moved) = (false, now);
         turns.add(id, now);
         waited.into_iter().for_each(|id| turns.add(id, now));
         for turn in later {
@@ -113,13 +125,13 @@ impl Refused {
     }
 
     /// A send was answered for good.
-    pub(super) fn done(&mut self, room: RoomId, id: MessageId) {
+    pub(super) fn done(&mut self, room: RoomId, id: MessageId, now: Instant) {
         let Some(turns) = self.0.get_mut(&room) else {
             return;
         };
         if turns.queue.front().is_some_and(|turn| turn.id == id) {
             turns.queue.pop_front();
-            turns.came = false;
+            (turns.came, turns.moved) = (false, now);
         }
         if turns.queue.is_empty() {
             self.0.remove(&room);
@@ -171,7 +183,8 @@ mod tests {
         /// A send comes and is not kept back.
         fn comes(&mut self, id: MessageId) {
             assert!(!self.keeps_back(id), "{id:?} is kept back");
-            self.refused.came(room(), id);
+            let now = self.now();
+            self.refused.came(room(), id, now);
         }
 
         fn comes_back(&mut self, id: MessageId, waited: impl IntoIterator<Item = MessageId>) {
@@ -180,7 +193,8 @@ mod tests {
         }
 
         fn done(&mut self, id: MessageId) {
-            self.refused.done(room(), id);
+            let now = self.now();
+            self.refused.done(room(), id, now);
         }
     }
 
@@ -249,6 +263,39 @@ mod tests {
         assert!(scene.keeps_back(FOUR), "it is later");
         scene.comes(THREE);
         scene.comes(FOUR);
+    }
+
+    /// A send without another that comes again: what it says each second is always new.
+    #[test]
+    fn who_forgets_each_send_that_is_refused_is_let_through_in_the_end() {
+        let mut scene = Scene::new();
+        scene.comes(ONE);
+        scene.comes_back(ONE, None);
+        let start = scene.now;
+        let new = |at: u8| MessageId([100 + at; 16]);
+        let seconds = (1..=20).map_while(|at| {
+            scene.now = start + u64::from(at) * 1_000;
+            scene.keeps_back(new(at)).then_some(at)
+        });
+        assert_eq!(seconds.last(), Some(19));
+        scene.comes(new(20));
+        scene.done(new(20));
+        scene.comes(new(21));
+    }
+
+    /// One that comes again shows that the client keeps what was refused, and its order counts.
+    #[test]
+    fn who_says_one_again_keeps_the_order_however_long_it_takes() {
+        let mut scene = Scene::new();
+        scene.comes(ONE);
+        scene.comes_back(ONE, None);
+        for _ in 0..5 {
+            scene.now += REFUSED_MILLIS - 100;
+            assert!(scene.keeps_back(THREE));
+            scene.comes(ONE);
+            scene.comes_back(ONE, None);
+        }
+        assert!(scene.keeps_back(THREE));
     }
 
     #[test]
