@@ -55,8 +55,7 @@ pub(crate) struct Restore(Option<Termios>);
 
 /// Opens both ends. With a person at both, the line editor serves them.
 pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
-    let is_person = io::stdin().is_terminal() && io::stdout().is_terminal() && !out.is_json();
-    if !is_person {
+    if !is_person(out) {
         let (sender, lines) = mpsc::channel(LINES_QUEUED_MAX);
         thread::spawn(move || read_plain(&sender));
         return Ok((Screen::Plain(out), lines, Restore(None)));
@@ -74,6 +73,24 @@ pub(crate) fn open(out: Output) -> Result<(Screen, Lines, Restore)> {
     thread::spawn(move || print(printer, shown));
     thread::spawn(move || read_edited(editor, sender));
     Ok((Screen::Above(show), lines, restore))
+}
+
+/// Drops what a person has typed for a conversation that does not begin. Who has ended a line types
+/// on, perhaps.
+pub(crate) fn drop_typed(out: Output) {
+    if is_person(out)
+        && let Some(mode) = input::mode()
+    {
+        let quiet = match input::has_more(&io::stdin(), Duration::ZERO) {
+            true => INPUT_QUIET,
+            false => INPUT_QUIET_ASKED,
+        };
+        input::dropped(io::stdin(), quiet, &mode);
+    }
+}
+
+fn is_person(out: Output) -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal() && !out.is_json()
 }
 
 impl Screen {

@@ -39,21 +39,15 @@ use crate::{
 
 pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     let link = app.link()?;
-    let room = rooms::resolve(&link, input, Direct::Open).await?;
-    let wanted = HashSet::from([room.room_id]);
-    let names = room_names(&link, std::slice::from_ref(&room)).await?;
-    let mut follower = Follower::new(&link, Some(wanted), names);
-    let past = history::backward(&link, room.room_id, None, lines).await?;
-    let ids = past.messages.iter().flat_map(names::in_entry);
-    follower.names.learn(&link, ids).await?;
-    follower.start(&room, past.as_of_seq);
-    let whole = whole_command(&app.program(&link), input);
-    let printed = history::print(app, &follower.names, &past.messages, &whole);
-
-    if let Some(ending) = follower.ending_before(&room) {
-        return Err(ending.failure(&follower.title(room.room_id)));
-    }
-
+    let start = match start(app, &link, input, lines).await {
+        Ok(start) => start,
+        Err(failure) => {
+            // What was typed for the conversation is no command of the shell.
+            terminal::drop_typed(app.out);
+            return Err(failure);
+        }
+    };
+    let room = &start.room;
     let options = SessionOptions {
         watch_user_ids: Vec::from_iter((room.peer_user_id > 0).then_some(room.peer_user_id)),
         ..follow::session_options()
@@ -66,10 +60,10 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         link: &link,
         session: &session,
         screen,
-        follower,
-        last_seq: past.as_of_seq,
-        room,
-        whole,
+        follower: start.follower,
+        last_seq: start.last_seq,
+        room: start.room,
+        whole: start.whole,
         day: app.clock.today(),
         posted: Posted::default(),
         sent_seq: 0,
@@ -83,7 +77,7 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         refused: false,
         unknown: false,
     };
-    let greeted = match printed {
+    let greeted = match start.printed {
         Ok(()) => talk.greet().await,
         failed => failed,
     };
@@ -98,6 +92,41 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     // Last, since from here on the shell gets what is typed.
     restore.leave(end.is_ok());
     talk.rest(unsent, unread).end(end)
+}
+
+/// What a conversation begins with.
+struct Start<'a> {
+    room: RoomSummary,
+    follower: Follower<'a>,
+    last_seq: i64,
+    /// How the rest of a long message is read.
+    whole: String,
+    /// Whether the latest messages could be shown.
+    printed: Result<()>,
+}
+
+/// Finds the room and shows its latest messages.
+async fn start<'a>(app: &App, link: &'a Link, input: &str, lines: u32) -> Result<Start<'a>> {
+    let room = rooms::resolve(link, input, Direct::Open).await?;
+    let wanted = HashSet::from([room.room_id]);
+    let names = room_names(link, std::slice::from_ref(&room)).await?;
+    let mut follower = Follower::new(link, Some(wanted), names);
+    let past = history::backward(link, room.room_id, None, lines).await?;
+    let ids = past.messages.iter().flat_map(names::in_entry);
+    follower.names.learn(link, ids).await?;
+    follower.start(&room, past.as_of_seq);
+    let whole = whole_command(&app.program(link), input);
+    let printed = history::print(app, &follower.names, &past.messages, &whole);
+    if let Some(ending) = follower.ending_before(&room) {
+        return Err(ending.failure(&follower.title(room.room_id)));
+    }
+    Ok(Start {
+        room,
+        follower,
+        last_seq: past.as_of_seq,
+        whole,
+        printed,
+    })
 }
 
 /// The server need not know at once that this device leaves, and the person does not wait for it.

@@ -122,10 +122,10 @@ impl<'a> Follower<'a> {
             .insert(room.room_id, rooms::title(room, &self.names));
     }
 
-    /// What a room is called.
+    /// What a room is called. Who is no member any more is told no title.
     pub(crate) fn title(&self, room_id: i64) -> String {
-        let title = self.titles.get(&room_id).cloned();
-        title.unwrap_or_else(|| room_id.to_string())
+        let title = self.titles.get(&room_id).filter(|title| !title.is_empty());
+        title.cloned().unwrap_or_else(|| room_id.to_string())
     }
 
     /// Whether there is a stream, on which what was missed may still be coming.

@@ -50,7 +50,7 @@ pub(super) fn mode() -> Option<Termios> {
 }
 
 /// Whether something comes within that time.
-fn has_more(input: &impl AsFd, within: Duration) -> bool {
+pub(super) fn has_more(input: &impl AsFd, within: Duration) -> bool {
     let Ok(within) = Timespec::try_from(within) else {
         return false;
     };

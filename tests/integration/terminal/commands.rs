@@ -238,6 +238,7 @@ async fn tail_ends_when_its_only_room_does() {
         let late = bob.run_with(&["tail", room], "").await;
         assert_eq!(late.code, 1, "{late:#?}");
         assert!(late.stderr.contains("no member any more"), "{late:#?}");
+        assert!(!late.stderr.contains("“”"), "it is named: {late:#?}");
     })
     .await;
 }

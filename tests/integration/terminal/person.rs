@@ -177,6 +177,23 @@ async fn colours_are_for_terminals_and_for_those_who_want_them() {
 }
 
 #[tokio::test]
+async fn what_is_typed_for_a_conversation_that_does_not_begin_is_no_command_of_the_shell() {
+    guarded_for(TIME_MAX, async {
+        let mut node = Node::start_new().await;
+        let ann = signed_up(&node, "ann").await;
+        ann.run(&["create", "nest"]).await;
+        node.process().signal(Signal::STOP);
+        let line = "chat nest --timeout 3; echo GONE; cat";
+        let mut terminal = Terminal::open(&ann, line, false);
+        terminal.gets(b"rm one\rrm two").await;
+        let left = terminal.leaks().await;
+        node.process().signal(Signal::CONT);
+        assert!(!left.contains("rm"), "{left}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_conversation_at_a_terminal_ends_with_quit_and_leaves_it_clean() {
     guarded_for(TIME_MAX, async {
         let node = Node::start_new().await;

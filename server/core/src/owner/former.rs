@@ -76,3 +76,78 @@ fn membership_of(user: UserId, entry: &Entry) -> Option<ChangeKind> {
     own.map(|change| change.kind)
         .find(|kind| !matches!(kind, ChangeKind::RoleChanged(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entry::{Body, MemberChange, Role},
+        ids::MessageId,
+        time::Timestamp,
+    };
+
+    fn user(id: i64) -> UserId {
+        UserId::new(id).expect("an id")
+    }
+
+    /// The entry of a seq, by which memberships of these users change.
+    fn entry(seq: u64, changes: &[(i64, ChangeKind)]) -> Arc<Entry> {
+        let change = |(id, kind): &(i64, ChangeKind)| MemberChange {
+            user: user(*id),
+            kind: *kind,
+        };
+        Arc::new(Entry {
+            seq: Seq::ZERO.plus(seq),
+            time: Timestamp(seq),
+            actor: user(1),
+            device: None,
+            id: MessageId([0; 16]),
+            body: Body::Membership(changes.iter().map(change).collect()),
+        })
+    }
+
+    /// Of the rest of user 2's membership after 2, with the last joining at 9: its seqs, or none.
+    fn seqs(entries: Vec<Arc<Entry>>) -> Result<Vec<i64>, Former> {
+        let (after, through) = (Seq::ZERO.plus(2), Seq::ZERO.plus(8));
+        match rest(entries, user(2), after, through) {
+            Former::Missed(entries) => Ok(entries.iter().map(|entry| entry.seq.get()).collect()),
+            other => Err(other),
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_membership_goes_to_the_entry_that_ended_it() {
+        let joined = ChangeKind::Joined(Role::Member);
+        let whole = |at_4, at_6| {
+            let entries = [
+                (3, &[][..]),
+                (4, at_4),
+                (5, &[]),
+                (6, at_6),
+                (7, &[]),
+                (8, &[]),
+            ];
+            entries.map(|(seq, changes)| entry(seq, changes)).to_vec()
+        };
+        let left = [
+            (3, ChangeKind::Left),
+            (2, ChangeKind::RoleChanged(Role::Owner)),
+        ];
+        let removed = [(2, ChangeKind::Removed)];
+        assert_eq!(seqs(whole(&left, &removed)), Ok(vec![3, 4, 5, 6]));
+        let (again, back) = ([(2, joined)], [(3, joined)]);
+        assert_eq!(
+            seqs(whole(&again, &removed)),
+            Err(Former::Over),
+            "it was over"
+        );
+        assert_eq!(
+            seqs(whole(&back, &left)),
+            Err(Former::Over),
+            "so it was here"
+        );
+        let mut short = whole(&back, &removed);
+        short.truncate(3);
+        assert_eq!(seqs(short), Err(Former::Untold));
+    }
+}
