@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    client::{event::Event, limits::HELLO_ROOMS_MAX},
+    client::{event::Event, limits::HELLO_ROOMS_MAX, rooms::is_message_of},
     v1::{RoomCursor, State},
 };
 
@@ -104,6 +104,11 @@ impl Progress {
                 let room_id = update.summary.room_id;
                 if let Some(room) = self.rooms.get_mut(&room_id) {
                     room.read_seq = update.summary.read_seq;
+                }
+            }
+            Event::Entry(entry) if is_message_of(entry, self.user_id) => {
+                if let Some(room) = self.rooms.get_mut(&entry.room_id) {
+                    room.read_seq = room.read_seq.max(entry.seq);
                 }
             }
             Event::Marks { room_id, marks } => {

@@ -183,6 +183,11 @@ impl Device {
             }
             Some(MemberChangeKind::RoleChanged | MemberChangeKind::Unspecified) | None => {}
         }
+        if entry.actor_user_id == self.user_id && matches!(entry.body, Some(Body::Message(_))) {
+            // Sending moves the own read mark.
+            let mark = self.marks.entry(entry.room_id).or_default();
+            *mark = entry.seq.max(*mark);
+        }
         self.cursors.insert(entry.room_id, entry.seq);
         self.shown
             .entry(entry.room_id)

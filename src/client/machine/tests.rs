@@ -1,6 +1,7 @@
 //! The machine against a made-up server: whatever a network does, each entry comes once, in order.
 
 mod delivery;
+mod marks;
 mod membership;
 mod order;
 mod timers;

@@ -55,6 +55,10 @@ impl Room {
     /// Hands out the next entry.
     pub(super) fn hand_out(&mut self, entry: Entry, user_id: i64, out: &mut VecDeque<Delivery>) {
         self.cursor = entry.seq;
+        if is_message_of(&entry, user_id) {
+            // Sending moves the own read mark.
+            self.read = self.read.max(entry.seq);
+        }
         self.over = match membership_of(&entry, user_id) {
             Some(MemberChangeKind::Joined) => false,
             Some(MemberChangeKind::Left | MemberChangeKind::Removed) => true,
@@ -136,6 +140,10 @@ const fn stale(room_id: i64, after_seq: i64, through_seq: i64) -> Delivery {
 
 pub(super) fn is_join_of(entry: &Entry, user_id: i64) -> bool {
     membership_of(entry, user_id) == Some(MemberChangeKind::Joined)
+}
+
+pub(crate) fn is_message_of(entry: &Entry, user_id: i64) -> bool {
+    entry.actor_user_id == user_id && matches!(entry.body, Some(Body::Message(_)))
 }
 
 /// What an entry did to the account's own membership.

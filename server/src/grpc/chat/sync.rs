@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
-use magpie::v1::{self, server_frame::Frame};
+use magpie::v1::{self, entry::Body, server_frame::Frame};
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -108,9 +108,8 @@ impl Step {
             Some(Frame::AccountChanged(changed)) => self.revision = changed.account_revision,
             Some(Frame::RoomSync(sync)) => self.synced(sync),
             Some(Frame::Event(event)) => {
-                let entry = event.entry.as_ref();
-                if let Some(entry) = entry {
-                    self.cursor(entry.room_id).seq = entry.seq;
+                if let Some(entry) = &event.entry {
+                    self.entered(entry);
                 }
             }
             Some(Frame::MarksChanged(changed)) => {
@@ -127,6 +126,16 @@ impl Step {
         }
         self.frames.push(frame);
         Ok(())
+    }
+
+    fn entered(&mut self, entry: &v1::Entry) {
+        let by_self = entry.actor_user_id == self.user_id;
+        let cursor = self.cursor(entry.room_id);
+        cursor.seq = entry.seq;
+        if by_self && matches!(entry.body, Some(Body::Message(_))) {
+            // Sending moves the own read mark.
+            cursor.read_seq = entry.seq;
+        }
     }
 
     fn synced(&mut self, sync: &v1::RoomSync) {
@@ -160,5 +169,32 @@ impl Step {
             more: !self.caught_up,
             user_id: self.user_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_message_moves_the_read_mark_of_the_next_state() {
+        let mut step = Step::new(v1::State::default(), 1);
+        for (seq, actor_user_id) in [(1, 2), (2, 1), (3, 2)] {
+            let entry = v1::Entry {
+                room_id: 7,
+                seq,
+                actor_user_id,
+                body: Some(Body::Message(v1::Message::default())),
+                ..v1::Entry::default()
+            };
+            let event = Frame::Event(v1::Event { entry: Some(entry) });
+            let frame = v1::ServerFrame {
+                request_id: 0,
+                frame: Some(event),
+            };
+            step.take(frame).expect("a frame");
+        }
+        let state = step.answer().next_state.expect("a state");
+        assert_eq!((state.cursors[0].seq, state.cursors[0].read_seq), (3, 2));
     }
 }

@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// The account of [`welcome`].
-const ME: i64 = 1;
-const ROOM: i64 = 5;
+pub(super) const ME: i64 = 1;
+pub(super) const ROOM: i64 = 5;
 
 /// An entry with which the account's membership begins or ends.
 fn change(room_id: i64, seq: i64, kind: MemberChangeKind) -> Entry {
@@ -28,7 +28,7 @@ fn change(room_id: i64, seq: i64, kind: MemberChangeKind) -> Entry {
     }
 }
 
-fn told(entry: Entry) -> ServerFrame {
+pub(super) fn told(entry: Entry) -> ServerFrame {
     let entry = Some(entry);
     frame(Frame::Event(v1::Event { entry }))
 }
@@ -51,7 +51,7 @@ fn sync(live: bool, after_seq: i64, entries: Vec<Entry>) -> ServerFrame {
 }
 
 /// A device that holds the room up to `seq`, with what its program would store.
-fn device(seq: i64, now: Instant) -> (Machine, Progress) {
+pub(super) fn device(seq: i64, now: Instant) -> (Machine, Progress) {
     let state = State {
         generation: 1,
         account_revision: 1,
@@ -74,7 +74,7 @@ fn device(seq: i64, now: Instant) -> (Machine, Progress) {
 }
 
 /// The seqs that the program is handed, which it stores.
-fn taken(machine: &mut Machine, progress: &mut Progress, now: Instant) -> Vec<i64> {
+pub(super) fn taken(machine: &mut Machine, progress: &mut Progress, now: Instant) -> Vec<i64> {
     let mut seqs = Vec::new();
     while let Some(delivery) = machine.poll_event(now) {
         progress.apply(&delivery);
@@ -86,7 +86,7 @@ fn taken(machine: &mut Machine, progress: &mut Progress, now: Instant) -> Vec<i6
 }
 
 /// Loses the stream and opens another; returns what its Hello names, and its number.
-fn again(machine: &mut Machine, number: u64, now: Instant) -> (Vec<RoomCursor>, u64) {
+pub(super) fn again(machine: &mut Machine, number: u64, now: Instant) -> (Vec<RoomCursor>, u64) {
     let lost = crate::client::Error::Transport("cut".to_owned());
     machine.handle_lost(number, lost, now);
     let later = now + Duration::from_secs(61);
