@@ -17,6 +17,7 @@ use magpie_server::{
     node::{Node, NodeHandle, exit},
     telemetry,
 };
+use rustix::{fs::Mode, process::umask};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
     {
         return fail(&"another TLS provider is installed", exit::SOFTWARE);
     }
+    // What a node writes is for its user alone.
+    umask(Mode::RWXG | Mode::RWXO);
     match action {
         Action::Run => run(config),
         Action::Config => match io::stdout().write_all(config.shown.as_bytes()) {

@@ -146,6 +146,8 @@ fn max(name: &str) -> u64 {
     match name {
         // HTTP/2 knows no larger window.
         "stream_window_bytes" | "connection_window_bytes" => (1 << 31) - 1,
+        // All members of a room are in one place of the store, and in memory together.
+        "room_members_max" => 1_000,
         // Of the memory of the machine, which none has so much of.
         "rooms_bytes_max" | "outboxes_bytes_max" => 1 << 50,
         _ => u64::from(u32::MAX),

@@ -1,6 +1,7 @@
 //! Why a node could not start, in one line each that says what to do, and the exit codes.
 
 use std::{
+    ffi::OsString,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -59,6 +60,19 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The data directory holds something else.
+    #[error(
+        "{} is no data directory: it holds {}, and nothing of a node; choose an empty directory \
+         with --data-dir, or one that does not exist yet",
+        path.display(),
+        other.display()
+    )]
+    ForeignDataDir {
+        /// Which.
+        path: PathBuf,
+        /// What it holds.
+        other: OsString,
     },
     /// The public port cannot be had.
     #[error(transparent)]
@@ -139,7 +153,7 @@ impl StartError {
     /// What the process should exit with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::DataDir { .. } => exit::CANNOT_CREATE,
+            Self::DataDir { .. } | Self::ForeignDataDir { .. } => exit::CANNOT_CREATE,
             Self::Listen(error) => match error {
                 listen::Error::NotLoopback(_) | listen::Error::Tls { .. } => exit::USAGE,
                 listen::Error::InUse(_) | listen::Error::Denied(_) | listen::Error::Io { .. } => {

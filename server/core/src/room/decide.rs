@@ -217,7 +217,8 @@ impl Room {
             return Ok(Decision::Unchanged);
         }
         if (self.assigned.members.count() + changes.len()) as u64 > limits.room_members_max {
-            let message = format!("a room has at most {} members", limits.room_members_max);
+            let max = limits.room_members_max;
+            let message = format!("a room has at most {max} members; nobody was added");
             return Err(Refusal::new(Reason::RoomFull, message));
         }
         Ok(Decision::Append(Body::Membership(changes)))
