@@ -44,7 +44,7 @@ Exit codes: 0 done, 1 refused by the server, 2 wrong command line, 3 not logged 
 #[derive(Debug, Parser)]
 #[command(name = "magpie", version, before_help = START, after_help = MORE)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
-#[command(disable_help_subcommand = true, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -313,7 +313,7 @@ pub(crate) struct Create {
 pub(crate) struct Invite {
     #[command(flatten)]
     pub(crate) room: Room,
-    /// Whom
+    /// Whom; at most 100 at once
     #[arg(required = true, value_name = "HANDLE", value_parser = handle)]
     pub(crate) handles: Vec<String>,
     #[command(flatten)]
@@ -378,7 +378,7 @@ pub(crate) struct Tail {
     /// Begin after this seq: everything since then is shown first (one room)
     #[arg(long, value_name = "SEQ", conflicts_with = "lines", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) after: Option<i64>,
-    /// Move the read mark to what is shown
+    /// Move the read mark to what is shown, and so over all that came before it in that room
     #[arg(long)]
     pub(crate) mark_read: bool,
 }

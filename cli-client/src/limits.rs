@@ -38,6 +38,8 @@ pub(crate) const NAME_ATTEMPTS_MAX: u32 = 3;
 pub(crate) const BATCH_USERS_MAX: usize = 100;
 /// Messages in one page, by the contract.
 pub(crate) const PAGE_MESSAGES_MAX: u32 = 200;
+/// People whom one call invites, by the contract.
+pub(crate) const INVITED_MAX: usize = 100;
 /// Members in one page, by the contract.
 pub(crate) const PAGE_MEMBERS_MAX: i32 = 200;
 /// Rooms in one page, by the contract.
@@ -73,6 +75,8 @@ pub(crate) const SHOWN_QUEUED_MAX: usize = 256;
 pub(crate) const TYPED_HISTORY_LINES_MAX: usize = 100;
 /// The longest line that may be a password, in bytes.
 pub(crate) const PASSWORD_LINE_BYTES_MAX: u64 = 4_096;
+/// How often a new password is asked for where the person types two that differ.
+pub(crate) const NEW_PASSWORD_TRIES_MAX: u32 = 3;
 /// The longest name of a profile, in characters.
 pub(crate) const PROFILE_NAME_CHARACTERS_MAX: usize = 64;
 /// Rooms that are named where a title is ambiguous.

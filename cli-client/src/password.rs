@@ -7,7 +7,7 @@ use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 use crate::{
     failure::{Failure, Result},
-    limits::PASSWORD_LINE_BYTES_MAX,
+    limits::{NEW_PASSWORD_TRIES_MAX, PASSWORD_LINE_BYTES_MAX},
 };
 
 /// Where passwords come from.
@@ -46,15 +46,25 @@ impl Source {
     pub(crate) fn new_one(self, prompt: &str) -> Result<String> {
         match self {
             Self::Terminal => {
-                let password = asked(prompt)?;
-                if asked("Once more: ")? != password {
-                    return Err(Failure::usage("the two passwords differ"));
+                let again = format!("The two differ. Try again.\n{prompt}");
+                for tried in 0..NEW_PASSWORD_TRIES_MAX {
+                    let prompt = if tried == 0 { prompt } else { &again };
+                    if let Some(password) = twice(prompt)? {
+                        return Ok(password);
+                    }
                 }
-                Ok(password)
+                Err(Failure::usage("the two passwords differ"))
             }
             Self::Stdin => line(&mut io::stdin().lock(), "new password"),
         }
     }
+}
+
+/// A new password; none where the person typed two.
+fn twice(prompt: &str) -> Result<Option<String>> {
+    let password = asked(prompt)?;
+    let again = asked("Once more: ")?;
+    Ok((again == password).then_some(password))
 }
 
 /// Asks at the terminal. The echo is off before the question is seen, so that nothing of a quick answer

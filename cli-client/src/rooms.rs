@@ -26,6 +26,10 @@ pub(crate) enum Direct {
 /// Goes before a title that is written out whole.
 const WHOLE: &str = "title:";
 
+/// Digits from which on a number is an id, whatever rooms are called: nobody may take up by a title what
+/// was meant for another room. Ids have 18 or 19.
+const ID_DIGITS_MIN: usize = 15;
+
 /// Finds the room that `input` means.
 pub(crate) async fn resolve(link: &Link, input: &str, direct: Direct) -> Result<RoomSummary> {
     if let Some(handle) = input.strip_prefix('@') {
@@ -122,11 +126,25 @@ pub(crate) fn title(room: &RoomSummary, names: &Names) -> String {
     if room.kind() == RoomKind::Direct {
         names.handle(room.peer_user_id)
     } else {
-        let title = text::one_line(&room.title);
-        match title.starts_with('@') {
-            true => format!("“{title}”"),
-            false => title,
-        }
+        group_title(&room.title)
+    }
+}
+
+/// What a group of this title is called.
+pub(crate) fn group_title(title: &str) -> String {
+    let title = text::one_line(title);
+    match title.starts_with('@') {
+        true => quoted(&title),
+        false => title,
+    }
+}
+
+/// What a room is called, within a sentence.
+pub(crate) fn quoted(title: &str) -> String {
+    let title = text::one_line(title);
+    match title.starts_with('“') {
+        true => title,
+        false => format!("“{title}”"),
     }
 }
 
@@ -159,9 +177,12 @@ async fn by_id(link: &Link, input: &str) -> Result<Option<RoomSummary>> {
     let answer = link.read(|api| async move { api.rooms().get_room(request).await });
     match answer.await {
         Ok(answer) => Ok(answer.room),
+        Err(failure) if failure.reason() != reason_name(Reason::RoomNotFound) => Err(failure),
         // It may be a number in a title.
-        Err(failure) if failure.reason() == reason_name(Reason::RoomNotFound) => Ok(None),
-        Err(failure) => Err(failure),
+        Err(_) if input.len() < ID_DIGITS_MIN => Ok(None),
+        Err(failure) => Err(failure.hint(format!(
+            "a number of {ID_DIGITS_MIN} digits or more is an id; a title is written {WHOLE}TITLE"
+        ))),
     }
 }
 

@@ -51,12 +51,22 @@ pub enum Event {
     },
     /// Presence of watched users.
     Presence(Vec<v1::Presence>),
-    /// Marks moved in a room.
+    /// Marks moved in a room. Not told for what a message moves: it moves its sender's marks to its seq.
     Marks {
         /// The room.
         room_id: i64,
         /// The marks as they are now.
         marks: Vec<v1::MemberMarks>,
+    },
+    /// The server refused a message for now, and the session tries it again by itself. Once for each
+    /// reason in a row; not for waiting behind an earlier message.
+    SendDelayed {
+        /// The room.
+        room_id: i64,
+        /// The message.
+        client_message_id: MessageId,
+        /// Why.
+        refusal: Refusal,
     },
     /// What became of a message whose sender did not wait for it.
     SendOutcome {

@@ -12,7 +12,7 @@ use prost::Message;
 use crate::{
     client::{
         error::Refusal,
-        event::{MessageId, SendError, Sent},
+        event::{Event, MessageId, SendError, Sent},
         limits::{
             SEND_RETRY_DEFAULT, SENDS_IN_FLIGHT_PER_ROOM_MAX, SENDS_QUEUED_BYTES_MAX,
             SENDS_QUEUED_MAX, SENDS_QUEUED_PER_ROOM_MAX,
@@ -80,6 +80,8 @@ struct Item {
     in_flight: bool,
     /// An attempt was never answered, so a later refusal does not settle what became of it.
     unsettled: bool,
+    /// Why it was refused for now, as the program was told last.
+    delayed: Option<Reason>,
 }
 
 impl Outgoing {
@@ -112,6 +114,7 @@ impl Outgoing {
             give_up_at,
             in_flight: false,
             unsettled: pending.transmitted,
+            delayed: None,
             pending,
         });
     }
@@ -174,10 +177,14 @@ impl Outgoing {
         self.settle(room_id, id, Ok(sent));
     }
 
-    pub(crate) fn handle_refused(&mut self, request_id: u64, refusal: Refusal, now: Instant) {
-        let Some((room_id, id)) = self.land(request_id) else {
-            return;
-        };
+    /// Returns what the program is to be told of a message that is tried again.
+    pub(crate) fn handle_refused(
+        &mut self,
+        request_id: u64,
+        refusal: Refusal,
+        now: Instant,
+    ) -> Option<Event> {
+        let (room_id, id) = self.land(request_id)?;
         if refusal.is_retriable() {
             // Behind an earlier one there is nothing more to wait for than that.
             let behind =
@@ -189,7 +196,7 @@ impl Outgoing {
             };
             let wait = refusal.retry_after.unwrap_or(otherwise);
             self.retry(room_id, id, refusal.effect, now + wait);
-            return;
+            return self.delayed(room_id, id, refusal);
         }
         let unsettled = self.item(room_id, id).is_some_and(|item| item.unsettled);
         let settled = refusal.effect == Effect::None || !unsettled;
@@ -199,6 +206,7 @@ impl Outgoing {
             _ => SendError::Unknown(Some(refusal)),
         };
         self.settle(room_id, id, Err(error));
+        None
     }
 
     /// The first transmission could not be stored, so it must not be made.
@@ -287,6 +295,19 @@ impl Outgoing {
             queue.held_until = queue.held_until.max(Some(at));
             queue.window = 1;
         }
+    }
+
+    fn delayed(&mut self, room_id: i64, id: MessageId, refusal: Refusal) -> Option<Event> {
+        let item = self.item(room_id, id)?;
+        if refusal.reason == Reason::EarlierSendRefused || item.delayed == Some(refusal.reason) {
+            return None;
+        }
+        item.delayed = Some(refusal.reason);
+        Some(Event::SendDelayed {
+            room_id,
+            client_message_id: id,
+            refusal,
+        })
     }
 
     /// An answer came: the message is no longer in flight.

@@ -131,6 +131,35 @@ async fn refused_messages_keep_their_order() {
 }
 
 #[tokio::test]
+async fn program_is_told_once_why_a_message_waits() {
+    let fake = Fake::start().await;
+    let (session, mut events) = Session::open(&fake.api(), fast());
+    caught_up(&mut events).await;
+    let full = fake::error(Reason::StorageFull);
+    let busy = fake::error(Reason::Overloaded);
+    fake.state().refusals = vec![full.clone(), full, busy];
+    let draft = Draft::new(ROOM, "patience");
+    let id = draft.client_message_id;
+    session.post(draft).await.expect("queued");
+    let mut told = Vec::new();
+    until(&mut events, |event| match event {
+        Event::SendDelayed {
+            room_id,
+            client_message_id,
+            refusal,
+        } => {
+            assert_eq!((room_id, client_message_id), (ROOM, id));
+            told.push(refusal.reason);
+            None
+        }
+        Event::SendOutcome { result, .. } => Some(result.expect("sent")),
+        _ => None,
+    })
+    .await;
+    assert_eq!(told, [Reason::Overloaded, Reason::StorageFull]);
+}
+
+#[tokio::test]
 async fn final_refusal_reaches_the_sender_and_stops_nothing() {
     let fake = Fake::start().await;
     fake.state().refusals = vec![fake::error(Reason::InvalidField)];

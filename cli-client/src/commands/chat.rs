@@ -9,7 +9,7 @@ mod typed;
 use std::collections::HashSet;
 
 use magpie::{
-    client::{Draft, MessageId, Session, SessionOptions},
+    client::{Draft, MessageId, Refusal, Session, SessionOptions},
     v1::{RoomKind, RoomSummary},
 };
 use serde_json::Map;
@@ -71,7 +71,9 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         is_lost: false,
         is_leaving: false,
         is_stopped: false,
+        is_cut: false,
         has_quit: false,
+        delayed: None,
         ending: None,
         broken: None,
         refused: false,
@@ -86,7 +88,9 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
         end = talk.until_stopped(&mut events, &mut typed, &mut stop).await;
     }
     drop(events);
-    say_bye(&session, &mut stop).await;
+    if !talk.is_cut {
+        say_bye(&session, &mut stop).await;
+    }
     let unsent = end::unsent(&session.pending().await);
     let unread = talk.unread(&mut typed).await;
     // Last, since from here on the shell gets what is typed.
@@ -160,8 +164,12 @@ struct Talk<'a> {
     is_leaving: bool,
     /// A signal asked for the end, or nobody reads the output any more.
     is_stopped: bool,
+    /// A second signal asked for the end at once.
+    is_cut: bool,
     /// The person said so, and wants nothing of what follows.
     has_quit: bool,
+    /// Why the latest messages are refused for now, and tried again.
+    delayed: Option<Refusal>,
     /// The person is no member of the room any more, so nothing more comes.
     ending: Option<Ending>,
     /// Why no more lines come, where they did not just end.
@@ -194,6 +202,7 @@ impl Talk<'_> {
     fn rest(self, unsent: HashSet<MessageId>, unread: Option<Unread>) -> Rest {
         Rest {
             unanswered: self.posted.into_texts(),
+            delayed: self.delayed,
             unsent,
             unread,
             refused: self.refused,
@@ -213,6 +222,7 @@ impl Talk<'_> {
                 Ok(())
             }
             Item::Outcome(id, result) => self.outcome(id, result).await,
+            Item::Delayed(id, refusal) => self.delayed(id, refusal).await,
             Item::Presence(presences) => self.presence(&presences).await,
             Item::Lost(lost) => {
                 self.is_lost = true;

@@ -4,7 +4,13 @@ use magpie::v1::{ListDevicesRequest, RevokeDeviceRequest};
 use serde_json::json;
 
 use crate::{
-    app::App, failure::Result, json, limits::DEVICE_COLUMNS_MAX, output::Paint, render::Table, text,
+    app::App,
+    failure::{Failure, Result},
+    json,
+    limits::DEVICE_COLUMNS_MAX,
+    output::Paint,
+    render::Table,
+    text,
 };
 
 pub(crate) async fn list(app: &App) -> Result<()> {
@@ -38,6 +44,11 @@ pub(crate) async fn list(app: &App) -> Result<()> {
 
 pub(crate) async fn revoke(app: &App, device_id: i64) -> Result<()> {
     let link = app.link()?;
+    if device_id == link.profile().device_id {
+        let program = app.program(&link);
+        return Err(Failure::usage("this is the device that you are on")
+            .hint(format!("`{program} logout` logs it out")));
+    }
     link.read(|api| async move {
         let request = RevokeDeviceRequest { device_id };
         api.auth().revoke_device(request).await

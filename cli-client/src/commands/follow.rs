@@ -10,8 +10,10 @@ use std::{
 };
 
 use magpie::{
-    client::{Error as ClientError, Event, MessageId, Profile, SendError, Sent, SessionOptions},
-    v1::{Entry, MemberRole, Presence, Reason, RoomSummary},
+    client::{
+        Error as ClientError, Event, MessageId, Profile, Refusal, SendError, Sent, SessionOptions,
+    },
+    v1::{Entry, MemberRole, Presence, Reason, RoomSummary, entry::Body},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
@@ -48,6 +50,8 @@ pub(crate) enum Item {
     Presence(Vec<Presence>),
     /// What became of a message that was posted.
     Outcome(MessageId, Result<Sent, SendError>),
+    /// A message that was posted was refused for now, and is tried again.
+    Delayed(MessageId, Refusal),
     /// The stream is lost, and comes back.
     Lost(Lost),
     /// All that was missed has been handed out.
@@ -180,6 +184,11 @@ impl<'a> Follower<'a> {
                 result,
                 ..
             } => vec![Item::Outcome(client_message_id, result)],
+            Event::SendDelayed {
+                client_message_id,
+                refusal,
+                ..
+            } => vec![Item::Delayed(client_message_id, refusal)],
             Event::CacheDropped { .. } if self.was_live => {
                 self.seen.clear();
                 self.is_restoring = true;
@@ -218,6 +227,12 @@ impl<'a> Follower<'a> {
     async fn note(&mut self, entry: &Entry) -> bool {
         let is_new = self.is_new(entry);
         if is_new {
+            if let Some(Body::RoomUpdated(updated)) = &entry.body
+                && let Some(title) = &updated.title
+            {
+                let title = rooms::group_title(title);
+                self.titles.insert(entry.room_id, title);
+            }
             self.seen.insert(entry.room_id, entry.seq);
             self.learn(names::in_entry(entry)).await;
         }

@@ -12,7 +12,7 @@ use crate::{
     commands::room::command_id,
     failure::{Exit, Failure, Result, reason_name},
     json,
-    limits::PAGE_MEMBERS_MAX,
+    limits::{INVITED_MAX, PAGE_MEMBERS_MAX},
     link::Link,
     names::Names,
     output::Paint,
@@ -56,13 +56,23 @@ pub(crate) async fn list(app: &App, room: &str) -> Result<()> {
 }
 
 pub(crate) async fn invite(app: &App, args: Invite) -> Result<()> {
+    if args.handles.len() > INVITED_MAX {
+        let why = format!("at most {INVITED_MAX} people are invited at once");
+        return Err(Failure::usage(why).hint("nobody was invited: divide them among several calls"));
+    }
     let link = app.link()?;
     let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
     let id = command_id(&args.retry, Some(&room));
+    let mut handles = Vec::new();
+    for handle in args.handles {
+        if !handles.contains(&handle) {
+            handles.push(handle);
+        }
+    }
     let request = InviteMembersRequest {
         client_message_id: id.bytes(),
         room_id: room.room_id,
-        handles: args.handles,
+        handles,
         after_seq: id.after_seq,
     };
     let answer = link
@@ -73,7 +83,7 @@ pub(crate) async fn invite(app: &App, args: Invite) -> Result<()> {
         .await?;
     for result in &answer.results {
         app.out.done(
-            || invited(result, &text::one_line(&room.title)),
+            || invited(result, &rooms::quoted(&room.title)),
             || {
                 json!({
                     "type": "invitation",
@@ -127,7 +137,7 @@ pub(crate) async fn leave(app: &App, args: Leave) -> Result<()> {
         })
         .await?;
     app.out.done(
-        || format!("You left {}.", text::one_line(&room.title)),
+        || format!("You left {}.", rooms::quoted(&room.title)),
         || json!({"type": "left", "room_id": room.room_id.to_string(), "seq": answer.seq}),
     )
 }
@@ -167,7 +177,7 @@ pub(crate) async fn remove(app: &App, args: Remove) -> Result<()> {
             format!(
                 "Removed @{} from {}.",
                 user.handle,
-                text::one_line(&room.title)
+                rooms::quoted(&room.title)
             )
         },
         || {
@@ -231,9 +241,9 @@ mod tests {
                 outcome: outcome.into(),
                 user_id: 2,
             };
-            invited(&result, "Tea")
+            invited(&result, "“Tea”")
         };
-        assert_eq!(said(InviteOutcome::Added), "@bob is in Tea now.");
+        assert_eq!(said(InviteOutcome::Added), "@bob is in “Tea” now.");
         assert_eq!(
             said(InviteOutcome::UserNotFound),
             "@bob: nobody has this handle."

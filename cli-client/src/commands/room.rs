@@ -40,8 +40,8 @@ pub(crate) async fn create(app: &App, args: Create) -> Result<()> {
     app.out.done(
         || {
             format!(
-                "Made “{}”, room {}.\nNext: {} invite {word} HANDLE",
-                text::one_line(&room.title),
+                "Made {}, room {}.\nNext: {} invite {word} HANDLE",
+                rooms::quoted(&room.title),
                 room.room_id,
                 app.program(&link),
             )
@@ -116,11 +116,11 @@ pub(crate) async fn rename(app: &App, args: Rename) -> Result<()> {
         .await?;
     app.out.done(
         || {
-            format!(
-                "“{}” is called “{}” now.",
-                text::one_line(&room.title),
-                text::one_line(&args.title)
-            )
+            let (before, now) = (rooms::quoted(&room.title), rooms::quoted(&args.title));
+            match answer.seq {
+                0 => format!("{now} is the title already."),
+                _ => format!("{before} is called {now} now."),
+            }
         },
         || {
             json!({

@@ -1,6 +1,6 @@
 //! `tail`: prints what happens in rooms as it happens, until it is told to stop.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use magpie::{
     client::{Events, Session, SessionOptions},
@@ -41,6 +41,9 @@ pub(crate) async fn run(app: &App, args: Tail) -> Result<()> {
         ..follow::session_options()
     };
     let (session, mut events) = Session::open(link.api(), options);
+    for (room_id, seq) in &printer.shown {
+        mark(&session, *room_id, *seq, args.mark_read).await;
+    }
     let mut stop = Stop::watch();
     let end = tokio::select! {
         end = follow(&mut follower, &session, &mut events, &mut printer, args.mark_read) => end,
@@ -130,14 +133,14 @@ async fn follow(
             match item {
                 Item::Entry(entry) => {
                     printer.entry(app, follower, &entry)?;
-                    mark(session, &entry, mark_read).await;
+                    mark(session, entry.room_id, entry.seq, mark_read).await;
                     printer.ending(follower, &entry)?;
                 }
                 Item::Gap(mut gap) => {
                     while let Some(page) = follower.next_page(&mut gap).await? {
                         for entry in &page {
                             printer.entry(app, follower, entry)?;
-                            mark(session, entry, mark_read).await;
+                            mark(session, entry.room_id, entry.seq, mark_read).await;
                             printer.ending(follower, entry)?;
                         }
                     }
@@ -166,7 +169,7 @@ async fn follow(
                     "the server was restored from a backup: what was printed last may not exist \
                      any more",
                 ),
-                Item::Presence(_) | Item::Outcome(..) => {}
+                Item::Presence(_) | Item::Outcome(..) | Item::Delayed(..) => {}
             }
         }
     }
@@ -174,10 +177,10 @@ async fn follow(
 }
 
 /// Says that an entry was printed. A session that has ended says so by its last event.
-async fn mark(session: &Session, entry: &Entry, read: bool) {
-    session.mark_delivered(entry.room_id, entry.seq).await.ok();
+async fn mark(session: &Session, room_id: i64, seq: i64, read: bool) {
+    session.mark_delivered(room_id, seq).await.ok();
     if read {
-        session.mark_read(entry.room_id, entry.seq).await.ok();
+        session.mark_read(room_id, seq).await.ok();
     }
 }
 
@@ -189,6 +192,8 @@ struct Printer<'a> {
     server: &'a str,
     program: String,
     day: String,
+    /// The last entry that was printed of each room.
+    shown: HashMap<i64, i64>,
 }
 
 impl<'a> Printer<'a> {
@@ -199,6 +204,7 @@ impl<'a> Printer<'a> {
             program: app.program(link),
             only: (named.len() == 1).then(|| args.rooms.concat()),
             day: app.clock.today(),
+            shown: HashMap::new(),
         }
     }
 
@@ -230,6 +236,7 @@ impl<'a> Printer<'a> {
     }
 
     fn entry(&mut self, app: &App, follower: &Follower<'_>, entry: &Entry) -> Result<()> {
+        self.shown.insert(entry.room_id, entry.seq);
         if app.out.is_json() {
             return app
                 .out

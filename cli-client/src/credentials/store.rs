@@ -47,7 +47,7 @@ impl Store {
         let config = absolute("XDG_CONFIG_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".config")))
             .ok_or_else(|| {
-                Failure::local("neither XDG_CONFIG_HOME nor HOME is set")
+                Failure::local("neither XDG_CONFIG_HOME nor HOME is set to an absolute path")
                     .hint("say where to keep credentials with --config-dir DIR")
             })?;
         Ok(config.join("magpie"))

@@ -127,7 +127,9 @@ impl Machine {
             return;
         }
         if self.outgoing.is_asked(request_id) {
-            self.outgoing.handle_refused(request_id, refusal, now);
+            if let Some(delayed) = self.outgoing.handle_refused(request_id, refusal, now) {
+                self.emit(delayed, Step::None);
+            }
         } else {
             tracing::debug!(request_id, %refusal, "a frame was refused");
         }

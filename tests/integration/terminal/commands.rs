@@ -6,8 +6,10 @@ use magpie_tests::{
     api::PASSWORD,
     cli::Home,
     guard::guarded_for,
+    node::Setup,
     proxy::{Fault, FaultProxy},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{history_texts, nest, signed_up};
@@ -317,6 +319,99 @@ async fn a_look_up_outlasts_a_lost_connection_and_says_when_nothing_was_sent() {
         assert_eq!(
             history_texts(&ann, &["history", "nest"]).await,
             ["over a cut"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_marks_as_read_what_it_shows_of_the_past() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        for text in ["one", "two"] {
+            ann.run(&["send", "nest", text]).await;
+        }
+        let mut tail = bob.start(&["tail", "nest", "--mark-read"]);
+        let following = |line: &str| line.contains("following").then_some(());
+        tail.line("live", following).await;
+        tail.signal(Signal::INT);
+        let status = tail.ended_within(Duration::from_secs(10)).await;
+        assert!(status.success(), "{:#?}", tail.output());
+        let room = &bob.run_json(&["rooms"]).await[0];
+        assert_eq!(room["unread_count"], 0, "{room}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_calls_a_room_what_it_is_called_now() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut tail = bob.start(&["tail"]);
+        let following = |line: &str| line.contains("following").then_some(());
+        tail.line("live", following).await;
+        ann.run(&["rename", "nest", "den"]).await;
+        ann.run(&["send", "den", "moved in"]).await;
+        let moved = |line: &str| line.contains("moved in").then(|| line.to_owned());
+        let line = tail.line("the message", moved).await;
+        assert!(line.contains("den") && !line.contains("nest"), "{line}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn chat_says_why_a_message_waits() {
+    guarded_for(TIME_MAX, async {
+        let (mut node, ann, _bob) = nest().await;
+        node.set_up(Setup::new().flag("--free-space-min", "100000GiB"));
+        node.kill_and_restart().await;
+        let chat = ["--timeout", "3", "chat", "nest"];
+        let human = ann.run_with(&chat, "hello\n").await;
+        assert_eq!(human.code, 5, "{human:#?}");
+        let told = human.stderr.matches("too little free space").count();
+        assert_eq!(told, 2, "when it is refused, and at the end: {human:#?}");
+        let json = ann
+            .run_with(&[&chat[..], &["--json"]].concat(), "hello\n")
+            .await;
+        let said = json
+            .stderr
+            .lines()
+            .find(|line| line.contains("\"delayed\""));
+        let said = said.expect("a notice");
+        assert!(said.contains("\"reason\":\"STORAGE_FULL\""), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mistakes_that_would_reach_too_far_are_refused() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        // Whoever titles a room with the id of another does not get what was meant for that one.
+        let foreign = "914302218391784166";
+        ann.run(&["create", foreign]).await;
+        ann.run(&["invite", &format!("title:{foreign}"), "bob"])
+            .await;
+        let sent = bob.run_with(&["send", foreign, "a secret"], "").await;
+        assert_eq!(sent.code, 1, "{sent:#?}");
+        assert!(sent.stderr.contains("title:"), "{sent:#?}");
+
+        let devices = bob.run_json(&["devices"]).await;
+        let device = devices[0]["device_id"].as_str().expect("an id");
+        let revoked = bob.run_with(&["devices", "revoke", device], "").await;
+        assert_eq!(revoked.code, 2, "{revoked:#?}");
+        assert!(revoked.stderr.contains("logout"), "{revoked:#?}");
+
+        let crowd: Vec<_> = (0..101).map(|at| format!("guest_{at}")).collect();
+        let invite: Vec<_> = ["invite", "nest"]
+            .into_iter()
+            .chain(crowd.iter().map(String::as_str))
+            .collect();
+        let invited = ann.run_with(&invite, "").await;
+        assert_eq!(invited.code, 2, "{invited:#?}");
+        assert!(
+            invited.stderr.contains("nobody was invited"),
+            "{invited:#?}"
         );
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use magpie::client::{MessageId, PendingSend};
+use magpie::client::{MessageId, PendingSend, Refusal};
 use serde_json::json;
 
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Rest {
     /// What was posted and not answered, oldest first.
     pub(super) unanswered: BTreeMap<MessageId, String>,
+    /// Why these were refused for now, where they were.
+    pub(super) delayed: Option<Refusal>,
     /// Which of these never left this device.
     pub(super) unsent: HashSet<MessageId>,
     /// What came and was not even taken.
@@ -44,7 +46,8 @@ impl Rest {
     /// The end of the command, which would otherwise be `end`.
     pub(super) fn end(&self, end: Result<()>) -> Result<()> {
         if !self.unanswered.is_empty() || self.unread.is_some() {
-            return Err(self.unfinished(end.err()));
+            let delayed = || self.delayed.as_ref().map(Failure::refused);
+            return Err(self.unfinished(end.err().or_else(delayed)));
         }
         end?;
         if self.unknown {
@@ -148,6 +151,7 @@ mod tests {
     fn rest(texts: &[(&str, bool)]) -> Rest {
         let mut rest = Rest {
             unanswered: BTreeMap::new(),
+            delayed: None,
             unsent: HashSet::new(),
             unread: None,
             refused: false,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use magpie::{
     client::{MessageId, Refusal, SendError, Sent},
-    v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence},
+    v1::{Entry, GetPresenceRequest, Member, MemberRole, Presence, Reason},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -47,6 +47,7 @@ impl Talk<'_> {
         };
         let error = match result {
             Ok(sent) => {
+                self.delayed = None;
                 self.sent_seq = self.sent_seq.max(sent.seq);
                 if !self.app.out.is_json() {
                     // People see it when it comes back as an entry.
@@ -84,6 +85,26 @@ impl Talk<'_> {
         let shown = text::snippet(&text, REPEATED_COLUMNS_MAX);
         let why = text::one_line(&failure.to_string());
         self.remark(&format!("{what}: {shown} ({why})")).await
+    }
+
+    /// A burst that is let through at a rate is no news; what else delays a message is, once.
+    pub(super) async fn delayed(&mut self, id: MessageId, refusal: Refusal) -> Result<()> {
+        let is_pace = |reason| matches!(reason, Reason::RateLimited | Reason::TooManyUnanswered);
+        let is_known = |known: &Refusal| known.reason == refusal.reason;
+        if is_pace(refusal.reason) || self.delayed.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
+        let failure = Failure::refused(&refusal);
+        let words = format!(
+            "not sent yet: {}; trying again",
+            text::one_line(&failure.to_string())
+        );
+        let mut facts = Map::new();
+        facts.insert("reason".to_owned(), json!(failure.reason()));
+        facts.insert("client_message_id".to_owned(), json!(id.to_string()));
+        self.posted.told(id);
+        self.delayed = Some(refusal);
+        self.notice("delayed", &words, facts).await
     }
 
     /// What the person typed is off the screen, and has not come back.

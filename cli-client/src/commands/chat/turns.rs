@@ -51,6 +51,7 @@ impl Talk<'_> {
                 }
             }
         }
+        self.is_cut = true;
         self.left()
     }
 
@@ -82,6 +83,7 @@ impl Talk<'_> {
                 () = until(leave_by) => return self.left(),
                 Some(asked) = stop.recv() => {
                     if asked == Asked::Signal && self.is_leaving && !self.is_stopped {
+                        self.is_cut = true;
                         return self.left();
                     }
                     self.stop();

@@ -6,7 +6,10 @@ use std::collections::{HashMap, HashSet};
 use magpie::v1::{Entry, MemberChangeKind, MemberRole, Reason, RoomSummary, entry::Body};
 
 use super::Follower;
-use crate::failure::{Exit, Failure, reason_name};
+use crate::{
+    failure::{Exit, Failure, reason_name},
+    rooms,
+};
 
 /// How a membership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Ending {
             Self::Removed => "you were removed from",
             Self::Earlier => "you are no member any more of",
         };
-        format!("{how} “{title}”: nothing more comes from it")
+        format!("{how} {}", rooms::quoted(title))
     }
 
     /// The end of a command that followed only this room.
