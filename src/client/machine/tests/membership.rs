@@ -174,6 +174,23 @@ fn room_that_is_joined_again_begins_with_the_joining() {
     assert_eq!(progress.state().cursors[0].seq, 16);
 }
 
+#[test]
+fn rest_of_a_former_membership_comes_before_the_one_that_followed_it() {
+    let now = Instant::now();
+    let (mut machine, mut progress) = device(3, now);
+    let number = open(&mut machine, now);
+    let rest = vec![entry(ROOM, 4), change(ROOM, 5, MemberChangeKind::Removed)];
+    machine.handle_frame(number, sync(false, 3, rest), now);
+    let join = change(ROOM, 9, MemberChangeKind::Joined);
+    let back = sync(true, 8, vec![join, entry(ROOM, 10)]);
+    machine.handle_frame(number, back, now);
+    machine.handle_frame(number, caught_up(), now);
+    machine.handle_frame(number, event(ROOM, 11), now);
+    assert_eq!(taken(&mut machine, &mut progress, now), [4, 5, 9, 10, 11]);
+    assert_eq!(progress.state().cursors[0].seq, 11);
+    assert_eq!(again(&mut machine, number, now).0[0].seq, 11);
+}
+
 fn progress_after(
     machine: &mut Machine,
     progress: &mut Progress,
