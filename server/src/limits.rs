@@ -78,6 +78,8 @@ pub(crate) const MESSAGE_FREE_BYTES: usize = 4 << 10;
 pub(crate) const ENTRY_BYTES_MAX: usize = 16 << 10;
 /// The beginning of a longer text that its entry shows, in characters.
 pub(crate) const PREVIEW_CHARACTERS: usize = 2_000;
+/// Rooms that a Hello may name, at least: as many as an account may be in by default.
+pub(crate) const HELLO_ROOMS_MAX: u64 = 5_000;
 /// The longest name of a client, in characters.
 pub(crate) const CLIENT_CHARACTERS_MAX: usize = 64;
 /// The most violations that a refusal names: details travel in a header, which has to stay small.

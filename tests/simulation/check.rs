@@ -250,6 +250,9 @@ fn standing(world: &World, truth: &Truth, complaints: &mut Vec<String>) {
                 let cursor = device.cursor(*room);
                 complaints.push(format!("{device}: at {cursor} of {room}, head {head}"));
             }
+            if member && device.is_in_doubt(*room) {
+                complaints.push(format!("{device}: was not told of its mark in {room}"));
+            }
             let answered = world.facts.marked.get(&(*room, device.user)).copied();
             if member && answered.is_some_and(|read| device.read(*room) < read) {
                 let (read, answered) = (device.read(*room), answered.unwrap_or_default());

@@ -65,6 +65,8 @@ pub(crate) struct Device {
     over: BTreeSet<RoomId>,
     queues: BTreeMap<RoomId, Queue>,
     marks_asked: BTreeMap<u64, RoomId>,
+    /// Read marks of which it does not know that they are stored.
+    unconfirmed: BTreeMap<RoomId, Seq>,
     next_request: u64,
     pub(crate) presence: BTreeMap<UserId, PresenceState>,
 }
@@ -91,6 +93,7 @@ impl Device {
             over: BTreeSet::new(),
             queues: BTreeMap::new(),
             marks_asked: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
             next_request: 1,
             presence: BTreeMap::new(),
         }
@@ -115,6 +118,12 @@ impl Device {
         self.queues.values().all(Queue::is_empty)
     }
 
+    /// Whether it does not know the fate of its mark in a room, and waits for no answer either.
+    pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
+        let waits = self.marks_asked.values().any(|asked| *asked == room);
+        self.unconfirmed.contains_key(&room) && !waits
+    }
+
     /// Where it stands, for who looks for the reason of a failure.
     pub(crate) fn standing(&self) -> String {
         let (link, queues) = (self.link, &self.queues);
@@ -133,6 +142,7 @@ impl Device {
             cursors: cursors
                 .map(|(room, (seq, read))| (*room, *seq, *read))
                 .collect(),
+            marks: self.marks_again(),
             watch,
             heartbeat: Some(std::time::Duration::from_secs(15)),
             replaces: self
@@ -140,6 +150,28 @@ impl Device {
                 .filter(|(of, _)| *of == run)
                 .map(|(_, session)| session),
             ..Hello::default()
+        }
+    }
+
+    fn marks_again(&self) -> Vec<(RoomId, Marks)> {
+        let again = |(room, read): (&RoomId, &Seq)| {
+            let marks = Marks {
+                read: *read,
+                delivered: *read,
+            };
+            (*room, marks)
+        };
+        self.unconfirmed.iter().map(again).collect()
+    }
+
+    /// The own read mark of a room is known to be stored this far.
+    fn confirmed(&mut self, room: RoomId, read: Seq) {
+        if self
+            .unconfirmed
+            .get(&room)
+            .is_some_and(|said| *said <= read)
+        {
+            self.unconfirmed.remove(&room);
         }
     }
 
@@ -167,6 +199,9 @@ impl Device {
         self.next_request += 1;
         self.marks_asked.insert(request, room);
         let read = self.cursor(room);
+        if read > self.read(room) {
+            self.unconfirmed.insert(room, read);
+        }
         let marks = Marks {
             read,
             delivered: read,
@@ -308,6 +343,7 @@ impl Device {
         if own {
             // Sending moves the own read mark.
             place.1 = place.1.max(entry.seq);
+            self.confirmed(room, entry.seq);
         }
         for change in entry
             .body
@@ -317,7 +353,10 @@ impl Device {
         {
             match change.kind {
                 ChangeKind::Joined(_) => drop(self.over.remove(&room)),
-                ChangeKind::Left | ChangeKind::Removed => drop(self.over.insert(room)),
+                ChangeKind::Left | ChangeKind::Removed => {
+                    self.over.insert(room);
+                    self.unconfirmed.remove(&room);
+                }
                 ChangeKind::RoleChanged(_) => {}
             }
         }
@@ -353,6 +392,7 @@ impl Device {
         }
         let place = self.cursors.entry(room).or_default();
         place.1 = place.1.max(read);
+        self.confirmed(room, read);
     }
 
     fn marked(&mut self, request: u64, read: Seq, facts: &mut Facts) {
@@ -361,6 +401,7 @@ impl Device {
             *mark = read.max(*mark);
             let place = self.cursors.entry(room).or_default();
             place.1 = place.1.max(read);
+            self.confirmed(room, read);
         }
     }
 }

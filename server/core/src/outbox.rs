@@ -72,7 +72,13 @@ impl<E> Outbox<E> {
         if self.closed {
             return true;
         }
-        if self.control.len() >= CONTROL_FRAMES_MAX {
+        // Where answers have filled it there is room for the last word.
+        let max = if reply {
+            CONTROL_FRAMES_MAX
+        } else {
+            2 * CONTROL_FRAMES_MAX
+        };
+        if self.control.len() >= max {
             return false;
         }
         self.replies += usize::from(reply);
@@ -168,6 +174,16 @@ mod tests {
         assert_eq!(outbox.replies(), 1);
         assert_eq!(outbox.pop(), (Next::Frame(2), false));
         assert_eq!(outbox.replies(), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_the_last_word_behind_answers_that_nobody_reads() {
+        let mut outbox = outbox(100, 10);
+        while outbox.push_control(1, true) {}
+        assert_eq!(outbox.replies(), CONTROL_FRAMES_MAX);
+        assert!(outbox.push_control(2, false));
+        while outbox.push_control(3, false) {}
+        assert_eq!(outbox.control.len(), 2 * CONTROL_FRAMES_MAX);
     }
 
     #[test]

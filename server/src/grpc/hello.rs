@@ -12,7 +12,7 @@ use magpie_core::{
 };
 
 use super::{requests, wire};
-use crate::limits::CLIENT_CHARACTERS_MAX;
+use crate::limits::{CLIENT_CHARACTERS_MAX, HELLO_ROOMS_MAX};
 
 /// The protocol version that this server speaks.
 pub(super) const PROTOCOL: u32 = 1;
@@ -58,7 +58,8 @@ pub(super) fn state(
 ) -> Result<Hello, Refusal> {
     let default = v1::State::default();
     let state = state.unwrap_or(&default);
-    let rooms_max = limits.account_rooms_max;
+    // Who was in more rooms before the limit was lowered still comes in.
+    let rooms_max = limits.account_rooms_max.max(HELLO_ROOMS_MAX);
     for (field, length) in [
         ("state.cursors", state.cursors.len()),
         ("marks", marks.len()),
@@ -107,6 +108,28 @@ pub(super) fn poll_linger(wait: Duration, limits: &Limits) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lowered_limit_keeps_nobody_out() {
+        let limits = Limits {
+            account_rooms_max: 3,
+            ..Limits::default()
+        };
+        let named = |rooms| {
+            let cursors = (1..=rooms).map(|room_id| v1::RoomCursor {
+                room_id,
+                ..v1::RoomCursor::default()
+            });
+            let held = v1::State {
+                cursors: cursors.collect(),
+                ..v1::State::default()
+            };
+            state(Some(&held), &[], &limits).map(|hello| hello.cursors.len())
+        };
+        assert_eq!(named(5_000), Ok(5_000));
+        let refusal = named(5_001).expect_err("too many");
+        assert_eq!(refusal.violations[0].field, "state.cursors");
+    }
 
     #[test]
     fn a_wrong_element_of_a_list_is_named_by_its_place() {

@@ -151,7 +151,9 @@ impl Device {
     }
 
     pub(super) fn refused(&mut self, request: u64, refusal: &Refusal, now: u64, facts: &mut Facts) {
-        self.marks_asked.remove(&request);
+        if let Some(room) = self.marks_asked.remove(&request) {
+            self.unconfirmed.remove(&room);
+        }
         for queue in self.queues.values_mut() {
             let Some(place) = queue.drafts.iter().position(|d| d.asked == Some(request)) else {
                 continue;

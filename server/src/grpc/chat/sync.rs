@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
-use magpie::v1::{self, entry::Body, server_frame::Frame};
+use magpie::v1::{self, MemberChangeKind, entry::Body, server_frame::Frame};
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -105,7 +105,15 @@ impl Step {
                 return Ok(());
             }
             Some(Frame::Closing(closing)) => return Err(status::of_closing(closing)),
-            Some(Frame::AccountChanged(changed)) => self.revision = changed.account_revision,
+            Some(Frame::AccountChanged(changed)) => {
+                self.revision = changed.account_revision;
+                for left in changed.rooms.iter().filter(|room| !room.member) {
+                    let over = |cursor: &v1::RoomCursor| cursor.seq == left.left_seq;
+                    if self.cursors.get(&left.room_id).is_some_and(over) {
+                        self.cursors.remove(&left.room_id);
+                    }
+                }
+            }
             Some(Frame::RoomSync(sync)) => self.synced(sync),
             Some(Frame::Event(event)) => {
                 if let Some(entry) = &event.entry {
@@ -135,6 +143,16 @@ impl Step {
         if by_self && matches!(entry.body, Some(Body::Message(_))) {
             // Sending moves the own read mark.
             cursor.read_seq = entry.seq;
+        }
+        if let Some(Body::MembershipChanged(changed)) = &entry.body {
+            let own = |change: &&v1::MemberChange| change.user_id == self.user_id;
+            let kind = changed.changes.iter().find(own).map(v1::MemberChange::kind);
+            if matches!(
+                kind,
+                Some(MemberChangeKind::Left | MemberChangeKind::Removed)
+            ) {
+                self.cursors.remove(&entry.room_id);
+            }
         }
     }
 
@@ -175,6 +193,54 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_state_names_no_room_whose_membership_is_over() {
+        let change = v1::MemberChange {
+            user_id: 1,
+            kind: MemberChangeKind::Removed.into(),
+            ..v1::MemberChange::default()
+        };
+        let removed = Body::MembershipChanged(v1::MembershipChanged {
+            changes: vec![change],
+        });
+        let told = Frame::Event(v1::Event {
+            entry: Some(v1::Entry {
+                room_id: 7,
+                seq: 4,
+                body: Some(removed),
+                ..v1::Entry::default()
+            }),
+        });
+        let row = v1::AccountRoom {
+            room_id: 7,
+            left_seq: 4,
+            ..v1::AccountRoom::default()
+        };
+        let listed = Frame::AccountChanged(v1::AccountChanged {
+            account_revision: 9,
+            rooms: vec![row],
+        });
+        for (held, frame) in [(3, told), (4, listed)] {
+            let cursor = v1::RoomCursor {
+                room_id: 7,
+                seq: held,
+                ..v1::RoomCursor::default()
+            };
+            let state = v1::State {
+                cursors: vec![cursor],
+                ..v1::State::default()
+            };
+            let mut step = Step::new(state, 1);
+            let frame = v1::ServerFrame {
+                request_id: 0,
+                frame: Some(frame),
+            };
+            step.take(frame).expect("a frame");
+            let state = step.answer().next_state.expect("a state");
+            assert_eq!(state.cursors, [], "held up to {held}");
+        }
+    }
 
     #[test]
     fn an_own_message_moves_the_read_mark_of_the_next_state() {
