@@ -134,7 +134,12 @@ where
             "drain-window is longer than drain-timeout, which ends it: make it shorter".to_owned(),
         ));
     }
-    let data_dir = settings.data_dir.clone().unwrap_or_else(directory::default);
+    let data_dir = settings.data_dir.clone().or_else(directory::default);
+    let data_dir = data_dir.ok_or_else(|| {
+        let why = "there is no place for data: neither XDG_DATA_HOME nor HOME is set to an absolute path; \
+                   choose a directory with --data-dir";
+        Error::Usage(why.to_owned())
+    })?;
     let shown = show::toml(&Settings::command(), &matches, &data_dir, &limits);
     let action = settings.action.clone();
     Ok((

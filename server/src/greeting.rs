@@ -3,6 +3,11 @@
 use std::{net::SocketAddr, path::Path};
 
 use magpie_server::node::NodeHandle;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use webpki::EndEntityCert;
+
+/// What every machine calls itself.
+const LOCAL: &str = "localhost";
 
 pub(super) fn text(node: &NodeHandle, data_dir: &Path, certificate: Option<&Path>) -> String {
     let scheme = match node.tls {
@@ -32,16 +37,28 @@ pub(super) fn text(node: &NodeHandle, data_dir: &Path, certificate: Option<&Path
 fn options(public: SocketAddr, certificate: Option<&Path>) -> String {
     let port = public.port();
     match certificate {
-        // Certificates are for names. Who uses another than this is told by the client.
         Some(file) => format!(
-            " --server https://localhost:{port} --ca-file {}",
+            " --server https://{}:{port} --ca-file {}",
+            name(file).unwrap_or_else(|| LOCAL.to_owned()),
             file.display()
         ),
         // All addresses of the machine, of which none is called so.
-        None if public.ip().is_unspecified() => format!(" --server http://localhost:{port}"),
+        None if public.ip().is_unspecified() => format!(" --server http://{LOCAL}:{port}"),
         None if public == SocketAddr::from(([127, 0, 0, 1], 7400)) => String::new(),
         None => format!(" --server http://{public}"),
     }
+}
+
+/// A name that the certificate is for: this machine's own where that is one of them.
+fn name(certificate: &Path) -> Option<String> {
+    let der = CertificateDer::from_pem_file(certificate).ok()?;
+    let certificate = EndEntityCert::try_from(&der).ok()?;
+    let names: Vec<_> = certificate.valid_dns_names().collect();
+    let mut own = names.iter().filter(|name| **name == LOCAL);
+    let mut whole = names.iter().filter(|name| !name.contains('*'));
+    own.next()
+        .or_else(|| whole.next())
+        .map(|name| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -62,5 +79,14 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 7400));
         let said = options(address, Some(Path::new("cert.pem")));
         assert_eq!(said, " --server https://localhost:7400 --ca-file cert.pem");
+    }
+
+    #[test]
+    fn server_is_called_as_its_certificate_calls_it() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+        let called = |file: &str| name(&data.join(file));
+        assert_eq!(called("localhost.crt").as_deref(), Some("localhost"));
+        assert_eq!(called("elsewhere.crt").as_deref(), Some("chat.example.org"));
+        assert_eq!(called("README.md"), None);
     }
 }

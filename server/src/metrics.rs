@@ -5,6 +5,7 @@ pub mod endpoint;
 
 use std::{fmt, sync::atomic::Ordering};
 
+use magpie::v1;
 use magpie_core::refusal::Reason;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
@@ -16,6 +17,9 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+/// The contract's reasons have lower numbers.
+const REASON_NUMBER_MAX: i32 = 255;
 
 /// How a device listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -150,7 +154,30 @@ impl Metrics {
             registry: Registry::with_prefix("magpie"),
         };
         metrics.register();
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// What has not happened yet is 0, not missing.
+    fn begin_at_zero(&self) {
+        for kind in [StreamKind::Chat, StreamKind::Subscribe, StreamKind::Sync] {
+            self.streams(kind);
+        }
+        let refused = [
+            Refused::Full,
+            Refused::AddressFull,
+            Refused::Handshake,
+            Refused::Silent,
+        ];
+        for why in refused {
+            drop(self.refused.get_or_create(&RefusedLabel { why }));
+        }
+        for reason in (1..=REASON_NUMBER_MAX).filter_map(|number| v1::Reason::try_from(number).ok())
+        {
+            let name = reason.as_str_name().trim_start_matches("REASON_");
+            let reason = name.to_owned();
+            drop(self.errors.get_or_create(&ReasonLabel { reason }));
+        }
     }
 
     /// The open streams of a kind.

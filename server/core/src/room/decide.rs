@@ -277,7 +277,8 @@ impl Room {
             RoomKind::Group => Ok(()),
             RoomKind::Direct => Err(Refusal::new(
                 Reason::DirectRoom,
-                "a direct room has no title and a fixed pair of members; create a group instead",
+                "a direct room has no title and a fixed pair of members: it cannot be renamed, and \
+                 nobody joins or leaves it",
             )),
         }
     }
