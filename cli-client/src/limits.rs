@@ -14,6 +14,8 @@ pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) const FILL_WAIT: Duration = Duration::from_secs(1);
 /// How long `chat` waits at its end for its last message to come back, so that it is shown.
 pub(crate) const OWN_SHOWN_WAIT: Duration = Duration::from_secs(3);
+/// Unread entries of a room that are shown at the most after the server was restored from a backup.
+pub(crate) const RESTORED_ENTRIES_MAX: i64 = 200;
 /// How long `chat` looks at its end for a line that it did not take.
 pub(crate) const UNREAD_WAIT: Duration = Duration::from_millis(200);
 /// After how long a message that is not answered is shown as such.
@@ -24,7 +26,7 @@ pub(crate) const LEAVING_TOLD: Duration = Duration::from_millis(500);
 pub(crate) const BYE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// For how long a terminal has to be quiet before what was typed or pasted is over: longer than
 /// from key to key.
-pub(crate) const INPUT_QUIET: Duration = Duration::from_millis(500);
+pub(crate) const INPUT_QUIET: Duration = Duration::from_secs(1);
 /// The same where the person asked for the end, and so has stopped typing.
 pub(crate) const INPUT_QUIET_ASKED: Duration = Duration::from_millis(50);
 /// For how long at the most what a terminal sends is dropped.

@@ -93,8 +93,9 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
-            // There is nothing to do about a terminal that is gone.
-            termios::tcsetattr(io::stdin(), OptionalActions::Now, before).ok();
+            // What was pasted behind a password is no command of the shell. There is nothing to do about a
+            // terminal that is gone.
+            termios::tcsetattr(io::stdin(), OptionalActions::Flush, before).ok();
         }
     }
 }

@@ -28,7 +28,11 @@ async fn signed_up(node: &Node, handle: &str) -> Home {
 
 /// A node, the owner of a room named `nest`, and a member.
 async fn nest() -> (Node, Home, Home) {
-    let node = Node::start_new().await;
+    nest_on(Setup::new()).await
+}
+
+async fn nest_on(setup: Setup) -> (Node, Home, Home) {
+    let node = setup.start().await;
     let (ann, bob) = (signed_up(&node, "ann").await, signed_up(&node, "bob").await);
     ann.run(&["create", "nest"]).await;
     ann.run(&["invite", "nest", "bob"]).await;

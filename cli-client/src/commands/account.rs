@@ -120,7 +120,16 @@ pub(crate) async fn log_out(app: &App, local: bool) -> Result<()> {
         Ok(())
     })?;
     app.out.done(
-        || format!("Logged out @{}.", link.profile().handle),
+        || {
+            let handle = &link.profile().handle;
+            match local {
+                true => format!(
+                    "Forgot @{handle} here. The server still has this device: `devices` lists it, and \
+                     `devices revoke` logs it out."
+                ),
+                false => format!("Logged out @{handle}."),
+            }
+        },
         || json!({"type": "logged_out", "profile": name, "handle": link.profile().handle}),
     )
 }

@@ -237,13 +237,13 @@ impl Talk<'_> {
                 let (kind, words) = match live {
                     Live::First => return Ok(()),
                     Live::Again => ("resumed", "connected again, nothing was missed"),
-                    Live::Anew => ("live", "connected again, following from here on"),
+                    Live::Anew => ("live", "connected again; what is unread was shown"),
                 };
                 self.notice(kind, words, Map::new()).await
             }
             Item::Restored => {
                 let words = "the server was restored from a backup: what was said last may not \
-                             exist any more";
+                             exist any more; what is unread there follows";
                 self.notice("restored", words, Map::new()).await
             }
             Item::Ended(Some(error)) => Err(link::failed(&error, self.link.server())),

@@ -24,7 +24,7 @@ pub(crate) use self::{
     membership::{Ending, no_member},
 };
 use crate::{
-    limits::{FILL_WAIT, NAME_ATTEMPTS_MAX},
+    limits::{FILL_WAIT, NAME_ATTEMPTS_MAX, RESTORED_ENTRIES_MAX},
     link::Link,
     names::{self, Names},
     rooms, text,
@@ -204,8 +204,12 @@ impl<'a> Follower<'a> {
     async fn room(&mut self, summary: &RoomSummary) {
         self.learn(names::in_room(summary)).await;
         let is_former = summary.role() == MemberRole::Unspecified;
-        let begin = if is_former || self.is_restoring {
+        let begin = if is_former {
             summary.head_seq
+        } else if self.is_restoring {
+            // What was shown may not be what has these seqs now; what is read is nobody's news.
+            let latest = summary.head_seq - RESTORED_ENTRIES_MAX;
+            summary.read_seq.max(latest)
         } else {
             // From the entry that made this account a member.
             summary.joined_seq - 1
@@ -431,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restored_server_begins_anew_at_its_heads() {
+    async fn a_restored_server_begins_anew_behind_what_is_read() {
         let (_dir, link) = link();
         let mut follower = follower(&link, None);
         let dropped = || Event::CacheDropped { generation: 2 };
@@ -440,8 +444,14 @@ mod tests {
         follower.take(Event::CaughtUp).await;
         let said = follower.take(dropped()).await;
         assert!(matches!(said[..], [Item::Restored]));
-        let events = [updated(room(TEA, 6, 1)), entry(TEA, 5), entry(TEA, 6)];
-        assert!(seqs(&mut follower, events).await.is_empty());
+        let mut tea = room(TEA, 6, 1);
+        tea.read_seq = 4;
+        let events = [updated(tea), entry(TEA, 4), entry(TEA, 5), entry(TEA, 6)];
+        assert_eq!(seqs(&mut follower, events).await, [5, 6]);
+        let mut crowd = room(TEA + 1, 1_000, 1);
+        crowd.read_seq = 4;
+        let events = [updated(crowd), entry(TEA + 1, 800), entry(TEA + 1, 801)];
+        assert_eq!(seqs(&mut follower, events).await, [801]);
         let live = follower.take(Event::CaughtUp).await;
         assert!(matches!(live[..], [Item::Live(Live::Anew)]), "{live:?}");
         assert_eq!(seqs(&mut follower, [entry(TEA, 7)]).await, [7]);

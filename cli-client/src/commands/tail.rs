@@ -159,7 +159,7 @@ async fn follow(
                 }
                 Item::Live(Live::Anew) => {
                     app.out
-                        .notice("live", "connected again, following from here on");
+                        .notice("live", "connected again; what is unread was shown");
                 }
                 Item::Live(Live::First) => {
                     app.out.notice("live", "following; Ctrl-C ends");
@@ -167,7 +167,7 @@ async fn follow(
                 Item::Restored => app.out.notice(
                     "restored",
                     "the server was restored from a backup: what was printed last may not exist \
-                     any more",
+                     any more; what is unread there follows",
                 ),
                 Item::Presence(_) | Item::Outcome(..) | Item::Delayed(..) => {}
             }

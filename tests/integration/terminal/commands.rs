@@ -384,6 +384,23 @@ async fn chat_says_why_a_message_waits() {
 }
 
 #[tokio::test]
+async fn chat_says_once_that_the_server_takes_messages_at_its_pace() {
+    guarded_for(TIME_MAX, async {
+        let setup = Setup::new()
+            .limit("room_send_burst", 2)
+            .limit("room_sends_per_minute", 600);
+        let (_node, ann, _bob) = super::nest_on(setup).await;
+        let lines: String = (1..=12).map(|line| format!("line {line}\n")).collect();
+        let chat = ann.run_with(&["chat", "nest", "-n", "0"], &lines).await;
+        assert_eq!(chat.code, 0, "{chat:#?}");
+        assert_eq!(chat.stderr.matches("at its pace").count(), 1, "{chat:#?}");
+        let texts = history_texts(&ann, &["history", "nest", "-n", "12"]).await;
+        assert_eq!(texts.join("\n") + "\n", lines);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn mistakes_that_would_reach_too_far_are_refused() {
     guarded_for(TIME_MAX, async {
         let (_node, ann, bob) = nest().await;

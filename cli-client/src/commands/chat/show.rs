@@ -36,6 +36,14 @@ fn may_be_sent(refusal: Option<&Refusal>) -> Failure {
         .detail("effect", json!("unknown"))
 }
 
+/// Whether a refusal only says that messages come too fast.
+fn is_pace(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        Reason::RateLimited | Reason::TooManyUnanswered
+    )
+}
+
 impl Talk<'_> {
     pub(super) async fn outcome(
         &mut self,
@@ -47,7 +55,9 @@ impl Talk<'_> {
         };
         let error = match result {
             Ok(sent) => {
-                self.delayed = None;
+                if self.posted.is_empty() || !self.is_paced() {
+                    self.delayed = None;
+                }
                 self.sent_seq = self.sent_seq.max(sent.seq);
                 if !self.app.out.is_json() {
                     // People see it when it comes back as an entry.
@@ -87,18 +97,21 @@ impl Talk<'_> {
         self.remark(&format!("{what}: {shown} ({why})")).await
     }
 
-    /// A burst that is let through at a rate is no news; what else delays a message is, once.
+    /// What delays messages is told once.
     pub(super) async fn delayed(&mut self, id: MessageId, refusal: Refusal) -> Result<()> {
-        let is_pace = |reason| matches!(reason, Reason::RateLimited | Reason::TooManyUnanswered);
         let is_known = |known: &Refusal| known.reason == refusal.reason;
-        if is_pace(refusal.reason) || self.delayed.as_ref().is_some_and(is_known) {
+        if self.delayed.as_ref().is_some_and(is_known) {
             return Ok(());
         }
         let failure = Failure::refused(&refusal);
-        let words = format!(
-            "not sent yet: {}; trying again",
-            text::one_line(&failure.to_string())
-        );
+        let words = match is_pace(&refusal) {
+            true => "this is faster than the server takes messages: the rest goes out at its pace"
+                .to_owned(),
+            false => format!(
+                "not sent yet: {}; trying again",
+                text::one_line(&failure.to_string())
+            ),
+        };
         let mut facts = Map::new();
         facts.insert("reason".to_owned(), json!(failure.reason()));
         facts.insert("client_message_id".to_owned(), json!(id.to_string()));
@@ -107,10 +120,17 @@ impl Talk<'_> {
         self.notice("delayed", &words, facts).await
     }
 
+    /// Whether messages wait for nothing but the server's rate, which was told.
+    fn is_paced(&self) -> bool {
+        self.delayed.as_ref().is_some_and(is_pace)
+    }
+
     /// What the person typed is off the screen, and has not come back.
     pub(super) async fn tell_late(&mut self) -> Result<()> {
+        let is_paced = self.is_paced();
         let words = match self.posted.late(Instant::now()).as_slice() {
             [] => return Ok(()),
+            _ if is_paced => return Ok(()),
             [text] => format!(
                 "not answered yet: {}",
                 text::snippet(text, REPEATED_COLUMNS_MAX)

@@ -40,6 +40,14 @@ pub(super) fn read(line: &str) -> Typed {
         return text(command, None);
     }
     let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+    if !rest.trim().is_empty()
+        && matches!(
+            name,
+            "quit" | "q" | "exit" | "help" | "h" | "?" | "read" | "who"
+        )
+    {
+        return Typed::Wrong(format!("/{name} takes nothing after it"));
+    }
     match name {
         "quit" | "q" | "exit" => Typed::Quit,
         "help" | "h" | "?" => Typed::Help,
@@ -85,6 +93,8 @@ mod tests {
         assert_eq!(read("/who"), Typed::Who);
         assert_eq!(read("/read"), Typed::Read);
         assert!(matches!(read("/qiut"), Typed::Wrong(_)));
+        assert!(matches!(read("/quit now"), Typed::Wrong(_)));
+        assert_eq!(read("/quit "), Typed::Quit);
     }
 
     #[test]
