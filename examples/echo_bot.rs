@@ -1,5 +1,6 @@
-//! A bot that answers each message with the same text, and joins in wherever it is invited. What is
-//! an answer itself it leaves alone, so that two such bots do not talk for ever.
+//! A bot that answers each message with the same text (of a long one, with the preview that events
+//! hold), and joins in wherever it is invited. What is an answer itself it leaves alone, so that two
+//! such bots do not talk for ever.
 //!
 //! `MAGPIE_PASSWORD=... cargo run -p magpie --example echo_bot -- http://127.0.0.1:7400 echo`
 
@@ -31,6 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match event {
             // What was said before the bot came is none of its business.
             Event::CaughtUp => live = true,
+            // Nor what comes again after the server was restored from a backup.
+            Event::CacheDropped { .. } => live = false,
             Event::Entry(entry) if live && entry.actor_user_id != api.user_id() => {
                 answer(&session, *entry).await?;
             }
@@ -42,7 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn answer(session: &Session, entry: Entry) -> Result<(), Box<dyn Error>> {
-    session.mark_read(entry.room_id, entry.seq).await?;
+    // A session that has ended says why by its last event.
+    session.mark_read(entry.room_id, entry.seq).await.ok();
     if let Some(Body::Message(Message {
         text, reply_to_seq, ..
     })) = entry.body
@@ -51,7 +55,7 @@ async fn answer(session: &Session, entry: Entry) -> Result<(), Box<dyn Error>> {
         let draft = Draft::new(entry.room_id, text).replying_to(entry.seq);
         match session.post(draft).await {
             // Who asks faster than a room takes answers goes without.
-            Ok(_) | Err(SendError::QueueFull) => {}
+            Ok(_) | Err(SendError::QueueFull | SendError::SessionEnded) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -107,7 +107,8 @@ impl Node {
     /// As for starting. Running it again is safe, since a generation may be skipped.
     pub async fn new_generation(config: &Config) -> Result<u64, StartError> {
         let directory = &config.data_dir;
-        let generation = match new_generation(&directory.join(parts::LOG_DIR)) {
+        let now = Clock::system().now().wall;
+        let generation = match new_generation(&directory.join(parts::LOG_DIR), now) {
             Ok(generation) => generation,
             Err(error) => return Err(StartError::of_open(directory, error).await),
         };

@@ -18,7 +18,7 @@ use crate::{
         target::Target,
     },
     v1::{
-        Credentials, LogInRequest, LogInResponse, LogOutRequest, SignUpRequest,
+        Credentials, LogInRequest, LogInResponse, LogOutRequest, Reason, SignUpRequest,
         auth_service_client::AuthServiceClient, chat_service_client::ChatServiceClient,
         discovery_service_client::DiscoveryServiceClient,
         message_service_client::MessageServiceClient,
@@ -84,10 +84,23 @@ impl Api {
         Ok((api, answer))
     }
 
-    /// Ends this device, here and at the server.
+    /// Ends this device at the server: its tokens and streams. Safe to retry, also where it is done
+    /// already. The credentials stay in the [`CredentialStore`], of no more use: the program forgets
+    /// them.
+    ///
+    /// # Errors
+    /// Of the network, or a refusal.
     pub async fn log_out(&self) -> Result<(), Error> {
-        self.auth().log_out(LogOutRequest {}).await?;
-        Ok(())
+        match self
+            .auth()
+            .log_out(LogOutRequest {})
+            .await
+            .map_err(Error::from)
+        {
+            Err(Error::Refused(refusal)) if refusal.reason == Reason::DeviceRevoked => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// The address given.

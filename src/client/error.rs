@@ -189,7 +189,6 @@ impl Refusal {
                     | Reason::Internal
                     | Reason::EarlierSendRefused
                     | Reason::TokenExpired
-                    | Reason::SessionGone
             )
     }
 }

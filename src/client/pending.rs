@@ -73,7 +73,8 @@ pub trait Outbox: Send + 'static {
     /// Stores a message, or its newer form under the same client_message_id. It is queued, and
     /// transmitted, only after this returned.
     fn put(&mut self, pending: &PendingSend) -> Result<(), BoxError>;
-    /// Forgets a message: its outcome is known.
+    /// Forgets a message: its outcome is known. An error is logged and changes nothing: given to a
+    /// later session, the message is sent again under its id, and appears once.
     fn remove(&mut self, client_message_id: MessageId) -> Result<(), BoxError>;
 }
 

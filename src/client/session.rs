@@ -107,7 +107,7 @@ impl Session {
         (Self { commands, shared }, events)
     }
 
-    /// Sends a text and waits until it is durable, over reconnects too. Messages to one room keep
+    /// Sends a text and waits until it is durable, over reconnects too, for at most 7 days. Messages to one room keep
     /// the order in which these calls were first polled. Dropping the future does not take the
     /// message back: its outcome is an event then.
     pub async fn send(&self, room_id: i64, text: impl Into<String>) -> Result<Sent, SendError> {
@@ -128,8 +128,8 @@ impl Session {
         Ok(id)
     }
 
-    /// Moves the read mark, here and on the person's other devices. It is said until the server
-    /// has it.
+    /// Moves the read mark, here and on the person's other devices. It is said until the server has
+    /// it or the session ends; what the program wants to survive its own end it says again then.
     pub async fn mark_read(&self, room_id: i64, seq: i64) -> Result<(), SessionEnded> {
         self.command(Command::MarkRead { room_id, seq }).await
     }
@@ -234,7 +234,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event; `None` after [`Event::Ended`].
+    /// The next event; `None` after [`Event::Ended`]. Cancel safe: where the future is dropped no event
+    /// is lost.
     pub async fn next(&mut self) -> Option<Event> {
         let delivery = self.receiver.recv().await?;
         Some(self.take(delivery))

@@ -100,7 +100,8 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
                 self.close_answered(session);
             }
             Said::Renewed(expires) => {
-                open.caller.expires = expires;
+                // Of two renewals that cross the later one holds.
+                open.caller.expires = expires.max(open.caller.expires);
                 self.done(session, request);
             }
             Said::Idle(idle) => {

@@ -458,3 +458,35 @@ fn nothing_else_is_told_before_all_rows_of_the_account_are() {
         assert_eq!(caught_up, page == 3, "after page {page}");
     }
 }
+
+/// Two renewals that cross: the one that came last may be of the older token.
+#[test]
+fn an_older_token_takes_nothing_from_a_session() {
+    let mut edge = Edge::new(EdgeId(0), 1, Limits::default(), Uncoded);
+    let (session, told) = (SessionId(1), Told::default());
+    let open = Input::Open {
+        session,
+        caller: Caller {
+            expires: Timestamp(5_000),
+            ..caller(1)
+        },
+        hello: Box::default(),
+        outlet: told.clone(),
+    };
+    edge.handle(open, at(0));
+    edge.handle(Input::Account(session, Some(Box::default())), at(0));
+    for expires in [9_000, 5_000] {
+        let said = Ok(Said::Renewed(Timestamp(expires)));
+        let frame = FrameIn { request: 1, said };
+        edge.handle(Input::Frame(session, frame), at(100));
+    }
+    let closed = |told: &Told| {
+        let told = told.0.borrow();
+        told.iter()
+            .any(|frame| matches!(frame, Frame::Closing { .. }))
+    };
+    edge.handle(Input::Tick, at(8_999));
+    assert!(!closed(&told), "{:?}", told.0.borrow());
+    edge.handle(Input::Tick, at(9_000));
+    assert!(closed(&told));
+}

@@ -157,6 +157,9 @@ pub(super) fn renewed(
     caller: Caller,
     renew: &v1::RenewToken,
 ) -> Result<Said, Refusal> {
+    if renew.access_token.is_empty() {
+        return Err(Refusal::field("access_token", "is missing"));
+    }
     let now = services.clock.now().wall;
     let newer = services
         .authenticator

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use magpie_core::time::Timestamp;
+
 use super::{error::OpenError, watermark::Watermark};
 
 /// The format that this program writes, and the newest that it knows.
@@ -82,21 +84,24 @@ impl Directory {
     }
 }
 
-/// Raises the generation of the log store in `dir` by one and returns it: done once after a copy of
-/// a data directory was put back, so that clients drop what they know. Durable when it returns.
+/// Raises the generation of the log store in `dir` and returns it: done once after a copy of a data
+/// directory was put back, so that clients drop what they know. Durable when it returns.
+///
+/// It becomes the time, in milliseconds since 1970, or the next number if that is higher: a copy knows
+/// nothing of the generations that other restores of it have had, and none may come twice.
 ///
 /// # Errors
 /// As for opening the store, which must not be open in any process. After an error of the file system
 /// the generation is the old or the new one; running it again is safe, since a generation may be
 /// skipped.
-pub fn new_generation(dir: &Path) -> Result<u64, OpenError> {
+pub fn new_generation(dir: &Path, now: Timestamp) -> Result<u64, OpenError> {
     if !dir.join(ABOUT).exists() {
         return Err(OpenError::Absent {
             dir: dir.to_owned(),
         });
     }
     let _lock = lock(dir)?;
-    let generation = read_about(dir)? + 1;
+    let generation = (read_about(dir)? + 1).max(now.0);
     write_about(dir, generation)?;
     Ok(generation)
 }

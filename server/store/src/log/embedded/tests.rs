@@ -13,6 +13,7 @@ use std::{
 };
 
 use fjall::{Database, KeyspaceCreateOptions};
+use magpie_core::time::Timestamp;
 use tempfile::TempDir;
 
 use super::{super::conformance, watermark::Watermark, *};
@@ -121,7 +122,7 @@ fn only_one_may_have_it_open() {
     let second = Embedded::open(dir.path(), options()).unwrap_err();
     assert!(matches!(second, OpenError::InUse { .. }), "{second}");
     assert!(matches!(
-        new_generation(dir.path()),
+        new_generation(dir.path(), Timestamp(0)),
         Err(OpenError::InUse { .. })
     ));
     drop(first);
@@ -135,12 +136,14 @@ fn only_one_may_have_it_open() {
 #[test]
 fn a_new_generation_is_seen_by_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    let absent = new_generation(dir.path());
+    let at = |time| new_generation(dir.path(), Timestamp(time));
+    let absent = at(1_000);
     assert!(matches!(absent, Err(OpenError::Absent { .. })));
     drop(open(dir.path()));
-    assert_eq!(new_generation(dir.path()).unwrap(), 2);
-    assert_eq!(new_generation(dir.path()).unwrap(), 3);
-    assert_eq!(open(dir.path()).generation(), 3);
+    assert_eq!(at(1_000).unwrap(), 1_000);
+    // A clock that was set back makes none come twice either.
+    assert_eq!(at(500).unwrap(), 1_001);
+    assert_eq!(open(dir.path()).generation(), 1_001);
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn what_a_newer_version_wrote_is_refused() {
     fs::write(&about, "magpie log store\nformat 2\nsomething else\n").unwrap();
     for error in [
         Embedded::open(dir.path(), options()).unwrap_err(),
-        new_generation(dir.path()).unwrap_err(),
+        new_generation(dir.path(), Timestamp(1_000)).unwrap_err(),
     ] {
         let newer = matches!(
             error,
