@@ -15,7 +15,7 @@ use crate::{
     limits::PROFILE_NAME_CHARACTERS_MAX,
 };
 
-pub(crate) use store::{Locked, Store};
+pub(crate) use store::Store;
 
 /// What the file holds.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,10 +115,17 @@ pub(crate) async fn log_out(app: &App, local: bool) -> Result<()> {
         }
     }
     let name = link.profile_name().to_owned();
-    app.store.update(|profiles| {
-        profiles.remove(&name);
-        Ok(())
-    })?;
+    app.store
+        .update(|profiles| {
+            profiles.remove(&name);
+            Ok(())
+        })
+        .map_err(|failure| match local {
+            true => failure,
+            false => failure
+                .detail("effect", json!("done"))
+                .hint("the server has ended this device; `magpie logout --local` forgets it here"),
+        })?;
     app.out.done(
         || {
             let handle = &link.profile().handle;
@@ -211,6 +218,7 @@ async fn keeper(app: &App, handle: &str) -> Result<Keeper> {
     let name = profile_name(app, handle);
     let server = app.server()?;
     app.store.load()?.check_free(&name, &server, handle)?;
+    app.store.check_writable()?;
     link::check_plain(&server).await?;
     if !address::is_private(&server) {
         app.out.notice(

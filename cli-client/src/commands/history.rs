@@ -20,6 +20,10 @@ use crate::{
 };
 
 pub(crate) async fn show(app: &App, args: History) -> Result<()> {
+    if args.around.is_some() && args.lines > PAGE_MESSAGES_MAX {
+        let why = format!("--around shows at most {PAGE_MESSAGES_MAX} messages");
+        return Err(Failure::usage(why));
+    }
     let link = app.link()?;
     let room = rooms::resolve(&link, &args.room.room, Direct::Find).await?;
     let messages = if let Some(position) = args.around {
@@ -97,7 +101,9 @@ pub(crate) fn beyond(failure: Failure, head_seq: i64) -> Failure {
 /// The refusal of a seq that is not there yet, where the server need not be asked.
 pub(crate) fn past_the_end(head_seq: i64) -> Failure {
     let reason = reason_name(Reason::CursorAhead);
-    Failure::new(Exit::Refused, reason, ends_at(head_seq))
+    Failure::new(Exit::Refused, reason, ends_at(head_seq)).hint(
+        "if it was longer once, the server was restored from a backup, and its seqs are new ones",
+    )
 }
 
 fn ends_at(head_seq: i64) -> String {

@@ -1,5 +1,6 @@
 //! The credentials file on disk: only its user can read it, each write replaces it whole, and a
-//! lock lets one process at a time change it.
+//! lock lets one process at a time change it. Another lock, one a profile, lets one process at a time
+//! renew: that waits for a server, and no other profile does.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -24,7 +25,7 @@ pub(crate) struct Store {
 
 /// Holds the right to change the file, against other processes and other tasks, until dropped.
 #[derive(Debug)]
-pub(crate) struct Locked {
+struct Locked {
     store: Store,
     // Closing the file releases the lock.
     _lock: File,
@@ -90,13 +91,32 @@ impl Store {
     }
 
     /// Waits for the right to change the file. Blocks.
-    pub(crate) fn lock(&self) -> Result<Locked> {
+    fn lock(&self) -> Result<Locked> {
+        Ok(Locked {
+            store: self.clone(),
+            _lock: self.lock_file(LOCK_NAME)?,
+        })
+    }
+
+    /// Waits for the right to renew a profile's credentials, given back when the file is closed.
+    /// Blocks for as long as another process waits for the server.
+    pub(crate) fn lock_renewal(&self, profile_name: &str) -> Result<File> {
+        self.lock_file(&format!("renewal-{profile_name}.lock"))
+    }
+
+    /// Whether the file can be written, so that no account or device is made whose credentials would
+    /// be lost. Its content stays as it is.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.update(|_| Ok(()))
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File> {
         DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
             .create(&self.dir)
             .map_err(|error| at(&self.dir, &error))?;
-        let path = self.dir.join(LOCK_NAME);
+        let path = self.dir.join(name);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -105,16 +125,13 @@ impl Store {
             .open(&path)
             .map_err(|error| at(&path, &error))?;
         lock.lock().map_err(|error| at(&path, &error))?;
-        Ok(Locked {
-            store: self.clone(),
-            _lock: lock,
-        })
+        Ok(lock)
     }
 
     /// Changes the profiles under the lock.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Profiles) -> Result<T>) -> Result<T> {
         let locked = self.lock()?;
-        let mut profiles = locked.load()?;
+        let mut profiles = self.load()?;
         let out = change(&mut profiles)?;
         locked.save(&profiles)?;
         Ok(out)
@@ -126,13 +143,8 @@ impl Store {
 }
 
 impl Locked {
-    /// Reads all profiles.
-    pub(crate) fn load(&self) -> Result<Profiles> {
-        self.store.load()
-    }
-
     /// Replaces the file: whoever reads sees the old one or the new one, also after a crash.
-    pub(crate) fn save(&self, profiles: &Profiles) -> Result<()> {
+    fn save(&self, profiles: &Profiles) -> Result<()> {
         let text = toml::to_string(profiles)
             .map_err(|error| Failure::local(format!("credentials cannot be written: {error}")))?;
         let path = self.store.path();
@@ -222,6 +234,17 @@ mod tests {
             .unwrap_err();
         assert!(failure.human().contains("damaged"));
         assert_eq!(fs::read_to_string(store.path()).unwrap(), "profiles = 3");
+    }
+
+    #[test]
+    fn a_place_that_takes_nothing_is_known_before_an_account_is_made() {
+        let (dir, store) = store();
+        store.check_writable().unwrap();
+        assert_eq!(store.load().unwrap(), Profiles::default());
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let failure = Store::new(file).check_writable().unwrap_err();
+        assert_eq!(failure.exit(), Exit::Local);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Gives the client library its place in the credentials file. Knows no calls.
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use magpie::{
     client::{BoxError, CredentialStore, LockedCredentials},
     v1,
 };
 
-use crate::credentials::{Locked, Profile, Store};
+use crate::{
+    credentials::{Profile, Profiles, Store},
+    failure::Failure,
+};
 
 /// Keeps one profile's credentials for the client library.
 #[derive(Clone, Debug)]
@@ -49,42 +52,47 @@ impl Keeper {
 impl CredentialStore for Keeper {
     fn lock(&self) -> Result<Box<dyn LockedCredentials>, BoxError> {
         Ok(Box::new(LockedKeeper {
-            locked: self.store.lock()?,
+            _renewal: self.store.lock_renewal(&self.profile_name)?,
             keeper: self.clone(),
         }))
     }
 }
 
 struct LockedKeeper {
-    locked: Locked,
+    _renewal: File,
     keeper: Keeper,
 }
 
 impl LockedCredentials for LockedKeeper {
     fn load(&mut self) -> Result<Option<v1::Credentials>, BoxError> {
-        let profiles = self.locked.load()?;
+        let profiles = self.keeper.store.load()?;
         let profile = profiles.profiles.get(&self.keeper.profile_name);
         Ok(profile.map(Profile::credentials))
     }
 
     fn save(&mut self, credentials: &v1::Credentials) -> Result<(), BoxError> {
-        let mut profiles = self.locked.load()?;
-        let name = &self.keeper.profile_name;
-        if let Some(fresh) = &self.keeper.fresh {
+        self.keeper
+            .store
+            .update(|profiles| self.keeper.put(profiles, credentials))?;
+        Ok(())
+    }
+}
+
+impl Keeper {
+    fn put(&self, profiles: &mut Profiles, credentials: &v1::Credentials) -> Result<(), Failure> {
+        if let Some(fresh) = &self.fresh {
             let mut profile = Profile::new(&fresh.server, &fresh.handle, credentials.clone());
             profile.ca_file.clone_from(&fresh.ca_file);
-            profiles.insert(name, profile)?;
-        } else {
-            match profiles.profiles.get_mut(name) {
-                Some(held) if held.device_id == credentials.device_id => {
-                    *held = held.renewed(credentials.clone());
-                }
-                // Another log-in took the profile over, or a log-out ended it: these credentials
-                // are good for this process only.
-                Some(_) | None => return Ok(()),
-            }
+            return profiles.insert(&self.profile_name, profile);
         }
-        self.locked.save(&profiles)?;
+        match profiles.profiles.get_mut(&self.profile_name) {
+            Some(held) if held.device_id == credentials.device_id => {
+                *held = held.renewed(credentials.clone());
+            }
+            // Another log-in took the profile over, or a log-out ended it: these credentials are good
+            // for this process only.
+            Some(_) | None => {}
+        }
         Ok(())
     }
 }
@@ -132,6 +140,17 @@ mod tests {
         let profiles = store.load().unwrap();
         assert_eq!(profiles.current.as_deref(), Some("anna"));
         assert!(profiles.profiles["anna"].ca_file.is_some());
+    }
+
+    /// A renewal waits for a server, perhaps for long.
+    #[test]
+    fn renewals_of_one_profile_keep_no_other_waiting() {
+        let (_dir, store, keeper) = logged_in();
+        let renewing = keeper.lock().unwrap();
+        let other = Keeper::for_renewals(&store, "bob");
+        assert!(other.lock().unwrap().load().unwrap().is_none());
+        store.check_writable().unwrap();
+        drop(renewing);
     }
 
     #[test]
