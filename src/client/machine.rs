@@ -280,6 +280,7 @@ impl Machine {
     fn drop_cache(&mut self, generation: i64) {
         self.rooms.clear();
         self.marks.clear();
+        self.outgoing.forget_heads();
         self.account_revision = 0;
         self.generation = generation;
         self.emit(Event::CacheDropped { generation }, Step::Drop(generation));

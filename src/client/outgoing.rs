@@ -82,6 +82,8 @@ struct Item {
     unsettled: bool,
     /// Why it was refused for now, as the program was told last.
     delayed: Option<Reason>,
+    /// It changed since it was stored.
+    store_again: bool,
 }
 
 impl Outgoing {
@@ -115,6 +117,7 @@ impl Outgoing {
             in_flight: false,
             unsettled: pending.transmitted,
             delayed: None,
+            store_again: false,
             pending,
         });
     }
@@ -142,6 +145,9 @@ impl Outgoing {
         if !item.pending.transmitted {
             item.pending.transmitted = true;
             item.pending.after_seq = head(room_id);
+            item.store_again = true;
+        }
+        if std::mem::take(&mut item.store_again) {
             first = Some(item.pending.clone());
         }
         let request = item.pending.request();
@@ -209,10 +215,27 @@ impl Outgoing {
         None
     }
 
-    /// The first transmission could not be stored, so it must not be made.
+    /// What this transmission needs could not be stored, so it must not be made.
     pub(crate) fn withdraw(&mut self, request_id: u64, error: SendError) {
         if let Some((room_id, id)) = self.land(request_id) {
+            let unsettled = self.item(room_id, id).is_some_and(|item| item.unsettled);
+            let error = if unsettled {
+                SendError::Unknown(None)
+            } else {
+                error
+            };
             self.settle(room_id, id, Err(error));
+        }
+    }
+
+    /// The server was restored from a backup: the heads that were known are of another log. An earlier
+    /// copy may lie anywhere.
+    pub(crate) fn forget_heads(&mut self) {
+        for item in self.queues.values_mut().flat_map(|queue| &mut queue.sends) {
+            if item.pending.transmitted {
+                item.pending.after_seq = Some(0);
+                item.store_again = true;
+            }
         }
     }
 

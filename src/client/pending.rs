@@ -48,7 +48,8 @@ pub struct PendingSend {
     pub queue_time: SystemTime,
     /// Whether it was ever handed to the transport.
     pub transmitted: bool,
-    /// The head of the room that was known before that; never changed afterwards.
+    /// The head of the room that was known before that; 0 once the server was restored from a backup,
+    /// when that head is of another log.
     pub after_seq: Option<i64>,
 }
 

@@ -234,6 +234,30 @@ async fn other_generation_drops_the_cache_and_begins_anew() {
     assert_eq!(events.state().generation, 2);
 }
 
+/// The head that was known is of another log, in which an earlier copy may lie anywhere.
+#[tokio::test]
+async fn other_generation_makes_the_server_look_for_a_message_in_the_whole_log() {
+    let fake = Fake::start().await;
+    fake.state().say(ROOM, "old", b"");
+    let (session, mut events) = Session::open(&fake.api(), fast());
+    caught_up(&mut events).await;
+    fake.state().unanswered = 1;
+    let sending = session.send(ROOM, "once");
+    let restored = async {
+        while fake.state().sends.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        fake.state().generation = 2;
+        fake.cut();
+    };
+    let (sent, ()) = tokio::join!(sending, restored);
+    assert_eq!(sent.expect("sent").seq, 2);
+    let state = fake.state();
+    assert_eq!(state.sends.len(), 2);
+    let heads: Vec<_> = state.sends.iter().map(|send| send.after_seq).collect();
+    assert_eq!(heads, [Some(1), Some(0)]);
+}
+
 #[tokio::test]
 async fn state_covers_what_was_taken_and_no_more() {
     let fake = Fake::start().await;

@@ -59,7 +59,8 @@ limits! {
         /// Bytes of entries that an owner asks its store for at once; those of one seq are always
         /// given.
         fetch_bytes_max: u64 = 64 << 10, "bytes";
-        /// Ids of a room's commands that its owner keeps in memory.
+        /// Ids of a room's commands that its owner keeps in memory. A retry that names no after_seq is
+        /// recognised among the commands of so many latest entries: clients are promised 8,192.
         room_ids_max: u64 = 8_192, "ids";
         /// Entries of a room that are written and not yet certified.
         room_in_flight_max: u64 = 64, "entries";
