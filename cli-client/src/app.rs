@@ -66,10 +66,21 @@ impl App {
         if let Some(server) = &self.global.server {
             return Ok(server.clone());
         }
-        match std::env::var(SERVER_VARIABLE) {
-            Ok(server) if !server.is_empty() => address::server_url(&server)
+        match server_variable() {
+            Some(server) => address::server_url(&server)
                 .map_err(|wrong| Failure::usage(format!("{SERVER_VARIABLE}={server}: {wrong}"))),
-            _ => Ok(args::DEFAULT_SERVER.to_owned()),
+            None => Ok(args::DEFAULT_SERVER.to_owned()),
         }
     }
+
+    /// Whether that was said, and is not the default.
+    pub(crate) fn names_server(&self) -> bool {
+        self.global.server.is_some() || server_variable().is_some()
+    }
+}
+
+fn server_variable() -> Option<String> {
+    std::env::var(SERVER_VARIABLE)
+        .ok()
+        .filter(|server| !server.is_empty())
 }

@@ -55,7 +55,7 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    /// The server [default: the profile's; at sign-up and log-in $MAGPIE_SERVER, else
+    /// The server [default: the profile's; at sign-up and a first log-in $MAGPIE_SERVER, else
     /// http://127.0.0.1:7400]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", value_parser = server_url)]
     pub(crate) server: Option<String>,

@@ -316,7 +316,10 @@ fn hint_for(reason: v1::Reason) -> Option<&'static str> {
         v1::Reason::Unauthenticated
         | v1::Reason::TokenExpired
         | v1::Reason::DeviceRevoked
-        | v1::Reason::RefreshTokenInvalid => "log in again with `magpie login HANDLE`",
+        | v1::Reason::RefreshTokenInvalid => {
+            "log in again with `magpie login HANDLE`, with --profile NAME where the profile is called \
+             otherwise"
+        }
         v1::Reason::RoomNotFound | v1::Reason::NotAMember => {
             "`magpie rooms` lists the rooms you are in"
         }

@@ -29,6 +29,8 @@ pub(crate) const BYE_WAIT_MAX: Duration = Duration::from_secs(1);
 pub(crate) const INPUT_QUIET: Duration = Duration::from_secs(1);
 /// The same where the person asked for the end, and so has stopped typing.
 pub(crate) const INPUT_QUIET_ASKED: Duration = Duration::from_millis(50);
+/// Of what is dropped, what the person is told, in bytes.
+pub(crate) const INPUT_TOLD_BYTES_MAX: usize = 1_024;
 /// For how long at the most what a terminal sends is dropped.
 pub(crate) const INPUT_DROPPED_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for a sign that a server speaks TLS where plain HTTP was expected.

@@ -115,24 +115,27 @@ impl Screen {
 }
 
 impl Restore {
-    /// Puts the terminal back. Where the person did not ask for the end they may be typing still.
-    pub(crate) fn leave(mut self, is_asked: bool) {
-        self.put_back(if is_asked {
-            INPUT_QUIET_ASKED
-        } else {
-            INPUT_QUIET
-        });
+    /// Puts the terminal back. Where the person did not ask for the end they may be typing still:
+    /// returns the first line that was dropped.
+    pub(crate) fn leave(mut self, is_asked: bool) -> Option<String> {
+        if is_asked {
+            self.put_back(INPUT_QUIET_ASKED);
+            return None;
+        }
+        lines::dropped(&self.put_back(INPUT_QUIET))
     }
 
-    fn put_back(&mut self, quiet: Duration) {
+    fn put_back(&mut self, quiet: Duration) -> Vec<u8> {
         let Some(mode) = self.0.take() else {
-            return;
+            return Vec::new();
         };
-        if let Ok(input) = input::taken() {
-            input::dropped(input, quiet, &mode);
-        }
+        let dropped = match input::taken() {
+            Ok(input) => input::dropped(input, quiet, &mode),
+            Err(_) => Vec::new(),
+        };
         io::stdout().write_all(LEAVE.as_bytes()).ok();
         io::stdout().flush().ok();
+        dropped
     }
 }
 

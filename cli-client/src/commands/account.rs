@@ -1,6 +1,6 @@
 //! Accounts: sign-up, log-in and log-out, who one is, and the password.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use magpie::{
     client::{Api, Error as ClientError},
@@ -25,11 +25,15 @@ use crate::{
 };
 
 pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
-    let keeper = keeper(app, &args.handle).await?;
+    let place = Place {
+        server: app.server()?,
+        ca_file: app.global.ca_file.clone(),
+    };
+    let keeper = keeper(app, &args.handle, &place).await?;
     let password = Source::new(args.secret.password_stdin)?
         .new_one(&format!("New password for @{}: ", args.handle))?;
-    let server = app.server()?;
-    let target = link::target(&server, app.global.ca_file.as_deref())?;
+    let server = place.server;
+    let target = link::target(&server, place.ca_file.as_deref())?;
     let request = SignUpRequest {
         handle: args.handle.clone(),
         display_name: args.name.unwrap_or_default(),
@@ -59,11 +63,12 @@ pub(crate) async fn sign_up(app: &App, args: Signup) -> Result<()> {
 }
 
 pub(crate) async fn log_in(app: &App, args: Login) -> Result<()> {
-    let keeper = keeper(app, &args.handle).await?;
+    let place = place(app, &args.handle)?;
+    let keeper = keeper(app, &args.handle, &place).await?;
     let password = Source::new(args.secret.password_stdin)?
         .existing(&format!("Password for @{}: ", args.handle))?;
-    let server = app.server()?;
-    let target = link::target(&server, app.global.ca_file.as_deref())?;
+    let server = place.server;
+    let target = link::target(&server, place.ca_file.as_deref())?;
     let request = LogInRequest {
         handle: args.handle.clone(),
         password,
@@ -213,10 +218,35 @@ async fn once<T>(
     }
 }
 
+/// A server, and who vouches for it.
+struct Place {
+    server: String,
+    ca_file: Option<PathBuf>,
+}
+
+/// Where somebody logs in: where nothing says otherwise, where they did before.
+fn place(app: &App, handle: &str) -> Result<Place> {
+    let mut place = Place {
+        server: app.server()?,
+        ca_file: app.global.ca_file.clone(),
+    };
+    let profiles = app.store.load()?;
+    let held = profiles.profiles.get(&profile_name(app, handle));
+    if let Some(held) = held.filter(|held| held.handle == handle) {
+        if !app.names_server() {
+            place.server.clone_from(&held.server);
+        }
+        if place.ca_file.is_none() && place.server == held.server {
+            place.ca_file.clone_from(&held.ca_file);
+        }
+    }
+    Ok(place)
+}
+
 /// Where the new credentials go: to the profile named, else to one named as the handle.
-async fn keeper(app: &App, handle: &str) -> Result<Keeper> {
+async fn keeper(app: &App, handle: &str, place: &Place) -> Result<Keeper> {
     let name = profile_name(app, handle);
-    let server = app.server()?;
+    let server = place.server.clone();
     app.store.load()?.check_free(&name, &server, handle)?;
     app.store.check_writable()?;
     link::check_plain(&server).await?;
@@ -226,7 +256,7 @@ async fn keeper(app: &App, handle: &str) -> Result<Keeper> {
             &format!("others on the way to {server} can read the password: https:// prevents it"),
         );
     }
-    let ca_file = match &app.global.ca_file {
+    let ca_file = match &place.ca_file {
         Some(path) => Some(std::path::absolute(path)?),
         None => None,
     };

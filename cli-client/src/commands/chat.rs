@@ -94,7 +94,8 @@ pub(crate) async fn run(app: &App, input: &str, lines: u32) -> Result<()> {
     let unsent = end::unsent(&session.pending().await);
     let unread = talk.unread(&mut typed).await;
     // Last, since from here on the shell gets what is typed.
-    restore.leave(end.is_ok());
+    let late = restore.leave(end.is_ok());
+    let unread = unread.or_else(|| talk.late(&mut typed, late, &end));
     talk.rest(unsent, unread).end(end)
 }
 
@@ -234,6 +235,8 @@ impl Talk<'_> {
             }
             Item::Live(live) => {
                 self.is_lost = false;
+                // What delays what waited meanwhile is news again.
+                self.delayed = None;
                 let (kind, words) = match live {
                     Live::First => return Ok(()),
                     Live::Again => ("resumed", "connected again, nothing was missed"),

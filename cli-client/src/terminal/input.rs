@@ -10,15 +10,12 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    io::{Errno, read},
     stdio::dup2_stdin,
-    termios::{
-        LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
-        tcsetattr,
-    },
+    termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
 };
 
-use crate::limits::INPUT_DROPPED_TIME_MAX;
+use crate::limits::{INPUT_DROPPED_TIME_MAX, INPUT_TOLD_BYTES_MAX};
 
 /// Takes stdin away from whoever reads it, and returns it.
 pub(super) fn taken() -> io::Result<OwnedFd> {
@@ -28,8 +25,8 @@ pub(super) fn taken() -> io::Result<OwnedFd> {
 }
 
 /// Drops what comes from a terminal until it has been quiet for that long, without showing it, then
-/// puts the terminal in `mode`.
-pub(super) fn dropped(input: impl AsFd, quiet: Duration, mode: &Termios) {
+/// puts the terminal in `mode`. Returns what came first.
+pub(super) fn dropped(input: impl AsFd, quiet: Duration, mode: &Termios) -> Vec<u8> {
     let mut deaf = mode.clone();
     deaf.local_modes
         .remove(LocalModes::ICANON | LocalModes::ECHO);
@@ -37,11 +34,17 @@ pub(super) fn dropped(input: impl AsFd, quiet: Duration, mode: &Termios) {
     deaf.special_codes[SpecialCodeIndex::VTIME] = 0;
     let end = Instant::now() + INPUT_DROPPED_TIME_MAX;
     // If the terminal has gone there is nothing to drop, nor to put back.
-    tcsetattr(&input, OptionalActions::Flush, &deaf).ok();
+    tcsetattr(&input, OptionalActions::Now, &deaf).ok();
+    let (mut first, mut bytes) = (Vec::new(), [0; INPUT_TOLD_BYTES_MAX]);
     while Instant::now() < end && has_more(&input, quiet) {
-        tcflush(&input, QueueSelector::IFlush).ok();
+        let Ok(count @ 1..) = read(&input, &mut bytes) else {
+            break;
+        };
+        let told = count.min(INPUT_TOLD_BYTES_MAX - first.len());
+        first.extend_from_slice(&bytes[..told]);
     }
     tcsetattr(&input, OptionalActions::Flush, mode).ok();
+    first
 }
 
 /// The mode of a terminal that may be put back later.

@@ -11,6 +11,9 @@ use crate::{
     text,
 };
 
+/// What a terminal sends before a paste.
+const PASTE: &str = "\x1b[200~";
+
 /// What comes from the person.
 #[derive(Debug)]
 pub(crate) enum Line {
@@ -72,6 +75,18 @@ impl<R: BufRead> Iterator for Plain<R> {
     }
 }
 
+/// The first line of what came from a terminal that nobody read any more.
+pub(super) fn dropped(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.split(['\r', '\n']).map(|line| {
+        let line = line.strip_prefix(PASTE).unwrap_or(line);
+        line.trim()
+    });
+    // A key such as an arrow is no text.
+    let told = lines.find(|line| !line.is_empty() && !line.starts_with('\x1b'));
+    told.map(str::to_owned)
+}
+
 /// What one reading of the line editor means. None: nothing more comes.
 pub(super) fn edited(read: Result<String, ReadlineError>) -> Option<Line> {
     match read {
@@ -119,6 +134,16 @@ mod tests {
             Line::Broken(failure) => format!("BROKEN {failure}"),
         };
         Plain::new(input).map(line).collect()
+    }
+
+    #[test]
+    fn the_first_line_that_was_dropped_is_told() {
+        let told = |bytes: &[u8]| dropped(bytes);
+        assert_eq!(told(b"\r but why\rnext\r").as_deref(), Some("but why"));
+        assert_eq!(told(b"\x1b[200~a paste\nmore").as_deref(), Some("a paste"));
+        assert_eq!(told(b"\x1b[A\rhalf").as_deref(), Some("half"));
+        assert_eq!(told(b"\r\n \r"), None);
+        assert_eq!(told(b""), None);
     }
 
     #[test]

@@ -433,3 +433,29 @@ async fn mistakes_that_would_reach_too_far_are_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_logs_in_again_need_not_say_where() {
+    guarded_for(TIME_MAX, async {
+        let (node, ann, _bob) = nest().await;
+        let away = Home::new(node.address()).without_server();
+        let server = format!("http://{}", node.address());
+        let login = ["login", "ann", "--password-stdin"];
+        let first = away
+            .run_with(&[&login[..], &["--server", &server]].concat(), PASSWORD)
+            .await;
+        assert_eq!(first.code, 0, "{first:#?}");
+        let devices = away.run_json(&["devices"]).await;
+        let here = devices.iter().find(|device| device["current"] == true);
+        let device = here.expect("this one")["device_id"]
+            .as_str()
+            .expect("an id");
+        ann.run(&["devices", "revoke", device]).await;
+        let revoked = away.run_with(&["rooms"], "").await;
+        assert_eq!(revoked.code, 3, "{revoked:#?}");
+        let again = away.run_with(&login, PASSWORD).await;
+        assert_eq!(again.code, 0, "{again:#?}");
+        assert!(again.stdout.contains(&server), "{again:#?}");
+    })
+    .await;
+}

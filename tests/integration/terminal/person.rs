@@ -385,3 +385,19 @@ async fn a_conversation_ends_for_whoever_is_removed_from_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_line_that_comes_as_the_conversation_ends_is_said() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut terminal = Terminal::chat(&bob, "chat nest").await;
+        ann.run(&["remove", "nest", "bob"]).await;
+        terminal.shows("removed").await;
+        terminal.gets(b"but why\rnext\r").await;
+        let (shown, code) = terminal.ends().await;
+        assert_eq!(code, 6, "{shown}");
+        let told = "nothing was sent of what was typed from here on: but why";
+        assert!(shown.contains(told), "{shown}");
+    })
+    .await;
+}

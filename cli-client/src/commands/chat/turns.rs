@@ -164,6 +164,25 @@ impl Talk<'_> {
         None
     }
 
+    /// What was typed while it ended by itself, and was kept from the shell.
+    pub(super) fn late(
+        &self,
+        typed: &mut Lines,
+        dropped: Option<String>,
+        end: &Result<()>,
+    ) -> Option<Unread> {
+        if end.is_ok() {
+            return None;
+        }
+        // The line editor may have taken one yet.
+        let text = match typed.try_recv() {
+            Ok(Line::Text(text) | Line::Wrong(text)) => Some(text),
+            Ok(Line::Broken(_)) | Err(_) => None,
+        };
+        let text = text.filter(|text| !text.trim().is_empty()).or(dropped)?;
+        Some(Unread { number: None, text })
+    }
+
     /// How it ends where nothing failed.
     fn left(&mut self) -> Result<()> {
         if let Some(ending) = self.ending {
