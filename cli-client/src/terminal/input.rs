@@ -30,14 +30,15 @@ pub(super) fn dropped(input: impl AsFd, quiet: Duration, mode: &Termios) -> Vec<
     let mut deaf = mode.clone();
     deaf.local_modes
         .remove(LocalModes::ICANON | LocalModes::ECHO);
-    deaf.special_codes[SpecialCodeIndex::VMIN] = 1;
+    // The line editor may wait for the same keys still, and take them first: reading never waits.
+    deaf.special_codes[SpecialCodeIndex::VMIN] = 0;
     deaf.special_codes[SpecialCodeIndex::VTIME] = 0;
     let end = Instant::now() + INPUT_DROPPED_TIME_MAX;
     // If the terminal has gone there is nothing to drop, nor to put back.
     tcsetattr(&input, OptionalActions::Now, &deaf).ok();
     let (mut first, mut bytes) = (Vec::new(), [0; INPUT_TOLD_BYTES_MAX]);
     while Instant::now() < end && has_more(&input, quiet) {
-        let Ok(count @ 1..) = read(&input, &mut bytes) else {
+        let Ok(count) = read(&input, &mut bytes) else {
             break;
         };
         let told = count.min(INPUT_TOLD_BYTES_MAX - first.len());
