@@ -1,6 +1,5 @@
-//! A bot that answers each message with the same text (of a long one, with the preview that events
-//! hold), and joins in wherever it is invited. What is an answer itself it leaves alone, so that two
-//! such bots do not talk for ever.
+//! A bot that answers each message with the same text (the preview of a long one) wherever it is
+//! invited. What is an answer itself it leaves alone, so that two such bots do not talk for ever.
 //!
 //! `MAGPIE_PASSWORD=... cargo run -p magpie --example echo_bot -- http://127.0.0.1:7400 echo`
 
@@ -22,17 +21,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         password: env::var("MAGPIE_PASSWORD")?,
         device_name: "echo bot".to_owned(),
     };
-    // A bot that runs for long keeps its credentials, its state and its unsent answers in a file:
-    // see CredentialStore, Session::state and Outbox.
+    // One that runs for long keeps things in files: see CredentialStore, Session::state and Outbox.
     let store = Arc::new(MemoryStore::default());
     let (api, _) = Api::log_in(Target::new(address), request, store).await?;
     let (session, mut events) = Session::open(&api, SessionOptions::default());
     let mut live = false;
     while let Some(event) = events.next().await {
         match event {
-            // What was said before the bot came is none of its business.
+            // What was said before, or comes again after a restore, is none of its business.
             Event::CaughtUp => live = true,
-            // Nor what comes again after the server was restored from a backup.
             Event::CacheDropped { .. } => live = false,
             Event::Entry(entry) if live && entry.actor_user_id != api.user_id() => {
                 answer(&session, *entry).await?;
@@ -45,7 +42,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn answer(session: &Session, entry: Entry) -> Result<(), Box<dyn Error>> {
-    // A session that has ended says why by its last event.
     session.mark_read(entry.room_id, entry.seq).await.ok();
     if let Some(Body::Message(Message {
         text, reply_to_seq, ..

@@ -222,6 +222,11 @@ impl Talk<'_> {
                 }
                 Ok(())
             }
+            Item::Absence(gap) => {
+                let title = self.follower.title(gap.room_id);
+                let words = gap.absence_words(&title, &self.app.program(self.link));
+                self.notice("absence", &words, gap.facts()).await
+            }
             Item::Outcome(id, result) => self.outcome(id, result).await,
             Item::Delayed(id, refusal) => self.delayed(id, refusal).await,
             Item::Presence(presences) => self.presence(&presences).await,

@@ -46,6 +46,8 @@ pub(crate) enum Item {
     Entry(Box<Entry>),
     /// New entries that are to be asked for, by [`Follower::next_page`].
     Gap(Gap),
+    /// The next entry brings the reader back to a room; these were written meanwhile.
+    Absence(Gap),
     /// Presence of watched people.
     Presence(Vec<Presence>),
     /// What became of a message that was posted.
@@ -221,10 +223,22 @@ impl<'a> Follower<'a> {
     }
 
     async fn entry(&mut self, entry: Box<Entry>) -> Vec<Item> {
+        let absence = self.absence(&entry).map(Item::Absence);
         match self.note(&entry).await {
-            true => vec![Item::Entry(entry)],
+            true => absence.into_iter().chain([Item::Entry(entry)]).collect(),
             false => Vec::new(),
         }
+    }
+
+    /// What an entry that makes the reader a member again leaves out.
+    fn absence(&self, entry: &Entry) -> Option<Gap> {
+        let seen = *self.seen.get(&entry.room_id)?;
+        let left_out = entry.seq > seen + 1 && self.membership.is_joined_by(entry);
+        left_out.then_some(Gap {
+            room_id: entry.room_id,
+            after_seq: seen,
+            through_seq: entry.seq - 1,
+        })
     }
 
     /// Whether the reader lacks the entry; then it counts as shown from here on.

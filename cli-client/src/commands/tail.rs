@@ -145,6 +145,11 @@ async fn follow(
                         }
                     }
                 }
+                Item::Absence(gap) => {
+                    let title = follower.title(gap.room_id);
+                    let words = gap.absence_words(&title, &printer.program);
+                    app.out.notice_with("absence", &words, gap.facts());
+                }
                 Item::Ended(Some(error)) => {
                     return Err(link::failed(&error, printer.server));
                 }

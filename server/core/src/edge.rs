@@ -21,7 +21,7 @@ use crate::{
     limits::{Limits, millis},
     link::{AccountRoom, Attach, ToEdge},
     owner::Head,
-    refusal::{Reason, Refusal},
+    refusal::{Effect, Reason, Refusal},
     time::{Now, Timestamp},
 };
 
@@ -266,6 +266,12 @@ impl<W: Wire, O: Outlet<W::Encoded>> Edge<W, O> {
         let reconnect = reconnect && !leaving;
         let stays = reconnect || (refusal.reason == Reason::SessionReplaced && !leaving);
         let linger = if stays { None } else { Some(0) };
+        let opening = self.sessions.get(&session).is_none_or(Session::is_opening);
+        // What is unanswered may be with its owner, and written yet.
+        let refusal = match opening {
+            true => refusal,
+            false => refusal.with_effect(Effect::Unknown),
+        };
         if self.sessions.contains_key(&session) {
             self.outputs.push_back(Output::Refused(refusal.reason));
         }

@@ -459,3 +459,29 @@ async fn who_logs_in_again_need_not_say_where() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tail_says_what_was_written_while_the_reader_was_not_in_the_room() {
+    guarded_for(TIME_MAX, async {
+        let (_node, ann, bob) = nest().await;
+        let mut tail = bob.start(&["tail", "--json"]);
+        tail.line("live", |line| super::notice(line, "live")).await;
+        ann.run(&["remove", "nest", "bob"]).await;
+        tail.line("the end", |line| super::notice(line, "room_ended"))
+            .await;
+        ann.run(&["send", "nest", "while bob is out"]).await;
+        ann.run(&["invite", "nest", "bob"]).await;
+        let absence = |line: &str| line.contains("absence").then(|| line.to_owned());
+        let said = tail.line("the absence", absence).await;
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let notice = &said["notice"];
+        assert_eq!(notice["after_seq"], 3, "{said}");
+        assert_eq!(notice["through_seq"], 4, "{said}");
+        let words = notice["message"].as_str().expect("words");
+        let (_, command) = words.split_once('`').expect("a command");
+        let args: Vec<_> = command.trim_end_matches('`').split(' ').skip(1).collect();
+        let shown = bob.run(&args).await;
+        assert!(shown.contains("while bob is out"), "{shown}");
+    })
+    .await;
+}

@@ -4,10 +4,11 @@
 use std::future::Future;
 
 use magpie::v1::{Entry, ListEntriesRequest};
+use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use super::Follower;
-use crate::{failure::Result, limits::FILL_WAIT};
+use crate::{failure::Result, limits::FILL_WAIT, rooms};
 
 /// Entries of a room that the reader has not: those of `(after_seq, through_seq]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,30 @@ pub(crate) struct Gap {
     pub(crate) room_id: i64,
     pub(crate) after_seq: i64,
     pub(crate) through_seq: i64,
+}
+
+impl Gap {
+    /// What the reader of a room is told who was not in it meanwhile.
+    pub(crate) fn absence_words(&self, title: &str, program: &str) -> String {
+        format!(
+            "what was written while you were not in {} ({} to {}) is not shown: `{program} history {} \
+             --after {}`",
+            rooms::quoted(title),
+            self.after_seq + 1,
+            self.through_seq,
+            self.room_id,
+            self.after_seq
+        )
+    }
+
+    /// The same for programs.
+    pub(crate) fn facts(&self) -> Map<String, Value> {
+        let mut facts = Map::new();
+        facts.insert("room_id".to_owned(), json!(self.room_id.to_string()));
+        facts.insert("after_seq".to_owned(), json!(self.after_seq));
+        facts.insert("through_seq".to_owned(), json!(self.through_seq));
+        facts
+    }
 }
 
 impl Follower<'_> {

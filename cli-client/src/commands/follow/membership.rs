@@ -79,14 +79,21 @@ impl Membership {
         }
     }
 
-    fn entry(&mut self, entry: &Entry) -> Option<Ending> {
+    /// Whether an entry makes the reader a member.
+    pub(super) fn is_joined_by(&self, entry: &Entry) -> bool {
+        self.changes_by(entry, MemberChangeKind::Joined)
+    }
+
+    fn changes_by(&self, entry: &Entry, kind: MemberChangeKind) -> bool {
         let Some(Body::MembershipChanged(changed)) = &entry.body else {
-            return None;
+            return false;
         };
-        let own = |kind| {
-            let mut changes = changed.changes.iter();
-            changes.any(|change| change.user_id == self.user_id && change.kind() == kind)
-        };
+        let mut changes = changed.changes.iter();
+        changes.any(|change| change.user_id == self.user_id && change.kind() == kind)
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Option<Ending> {
+        let own = |kind| self.changes_by(entry, kind);
         let (joined, left, removed) = (
             own(MemberChangeKind::Joined),
             own(MemberChangeKind::Left),

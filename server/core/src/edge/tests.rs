@@ -489,4 +489,11 @@ fn an_older_token_takes_nothing_from_a_session() {
     assert!(!closed(&told), "{:?}", told.0.borrow());
     edge.handle(Input::Tick, at(9_000));
     assert!(closed(&told));
+    // Of what the session leaves unanswered nobody knows yet whether it is written.
+    let told = told.0.borrow();
+    let effect = told.iter().find_map(|frame| match frame {
+        Frame::Closing { refusal, .. } => Some(refusal.effect),
+        _ => None,
+    });
+    assert_eq!(effect, Some(Effect::Unknown));
 }
