@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod client;
+mod entry;
 
 /// The messages and clients of package `magpie.v1`.
 pub mod v1 {

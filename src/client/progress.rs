@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    client::{event::Event, limits::HELLO_ROOMS_MAX, rooms::is_message_of},
+    client::{event::Event, limits::HELLO_ROOMS_MAX},
     v1::{RoomCursor, State},
 };
 
@@ -106,7 +106,7 @@ impl Progress {
                     room.read_seq = update.summary.read_seq;
                 }
             }
-            Event::Entry(entry) if is_message_of(entry, self.user_id) => {
+            Event::Entry(entry) if entry.is_message_of(self.user_id) => {
                 if let Some(room) = self.rooms.get_mut(&entry.room_id) {
                     room.read_seq = room.read_seq.max(entry.seq);
                 }

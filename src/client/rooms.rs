@@ -9,7 +9,6 @@ use std::{
     time::Instant,
 };
 
-pub(crate) use self::room::is_message_of;
 use self::room::{Chase, Liveness, Room, is_join_of, room_of};
 use crate::{
     client::{

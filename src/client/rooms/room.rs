@@ -11,7 +11,7 @@ use crate::{
         event::Event,
         progress::{Delivery, Step},
     },
-    v1::{Entry, MemberChangeKind, entry::Body},
+    v1::{Entry, MemberChangeKind},
 };
 
 #[derive(Debug, Default)]
@@ -55,11 +55,11 @@ impl Room {
     /// Hands out the next entry.
     pub(super) fn hand_out(&mut self, entry: Entry, user_id: i64, out: &mut VecDeque<Delivery>) {
         self.cursor = entry.seq;
-        if is_message_of(&entry, user_id) {
+        if entry.is_message_of(user_id) {
             // Sending moves the own read mark.
             self.read = self.read.max(entry.seq);
         }
-        self.over = match membership_of(&entry, user_id) {
+        self.over = match entry.membership_change_of(user_id) {
             Some(MemberChangeKind::Joined) => false,
             Some(MemberChangeKind::Left | MemberChangeKind::Removed) => true,
             Some(MemberChangeKind::RoleChanged | MemberChangeKind::Unspecified) | None => self.over,
@@ -139,20 +139,5 @@ const fn stale(room_id: i64, after_seq: i64, through_seq: i64) -> Delivery {
 }
 
 pub(super) fn is_join_of(entry: &Entry, user_id: i64) -> bool {
-    membership_of(entry, user_id) == Some(MemberChangeKind::Joined)
-}
-
-pub(crate) fn is_message_of(entry: &Entry, user_id: i64) -> bool {
-    entry.actor_user_id == user_id && matches!(entry.body, Some(Body::Message(_)))
-}
-
-/// What an entry did to the account's own membership.
-fn membership_of(entry: &Entry, user_id: i64) -> Option<MemberChangeKind> {
-    let changes = match &entry.body {
-        Some(Body::MembershipChanged(changed)) => &changed.changes,
-        Some(Body::RoomCreated(created)) => &created.changes,
-        Some(Body::Message(_) | Body::RoomUpdated(_)) | None => return None,
-    };
-    let own = changes.iter().find(|change| change.user_id == user_id)?;
-    Some(own.kind())
+    entry.membership_change_of(user_id) == Some(MemberChangeKind::Joined)
 }

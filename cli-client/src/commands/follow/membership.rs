@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use magpie::v1::{Entry, MemberChangeKind, MemberRole, Reason, RoomSummary, entry::Body};
+use magpie::v1::{Entry, MemberChangeKind, MemberRole, Reason, RoomSummary};
 
 use super::Follower;
 use crate::{
@@ -81,35 +81,27 @@ impl Membership {
 
     /// Whether an entry makes the reader a member.
     pub(super) fn is_joined_by(&self, entry: &Entry) -> bool {
-        self.changes_by(entry, MemberChangeKind::Joined)
-    }
-
-    fn changes_by(&self, entry: &Entry, kind: MemberChangeKind) -> bool {
-        let Some(Body::MembershipChanged(changed)) = &entry.body else {
-            return false;
-        };
-        let mut changes = changed.changes.iter();
-        changes.any(|change| change.user_id == self.user_id && change.kind() == kind)
+        entry.membership_change_of(self.user_id) == Some(MemberChangeKind::Joined)
     }
 
     fn entry(&mut self, entry: &Entry) -> Option<Ending> {
-        let own = |kind| self.changes_by(entry, kind);
-        let (joined, left, removed) = (
-            own(MemberChangeKind::Joined),
-            own(MemberChangeKind::Left),
-            own(MemberChangeKind::Removed),
-        );
         let since = self.joined.get(&entry.room_id).copied().unwrap_or_default();
-        if joined {
-            self.joined.insert(entry.room_id, since.max(entry.seq));
-            self.over.remove(&entry.room_id);
-        }
+        let ending = match entry.membership_change_of(self.user_id)? {
+            MemberChangeKind::Joined => {
+                self.joined.insert(entry.room_id, since.max(entry.seq));
+                self.over.remove(&entry.room_id);
+                return None;
+            }
+            MemberChangeKind::Left => Ending::Left,
+            MemberChangeKind::Removed => Ending::Removed,
+            MemberChangeKind::RoleChanged | MemberChangeKind::Unspecified => return None,
+        };
         // What ended a former membership comes late where the present one is known already.
-        if !(left || removed) || entry.seq < since {
+        if entry.seq < since {
             return None;
         }
         self.over.insert(entry.room_id);
-        Some(if left { Ending::Left } else { Ending::Removed })
+        Some(ending)
     }
 }
 
@@ -144,7 +136,7 @@ impl Follower<'_> {
 
 #[cfg(test)]
 mod tests {
-    use magpie::v1::{MemberChange, MembershipChanged};
+    use magpie::v1::{MemberChange, MembershipChanged, entry::Body};
 
     use super::*;
 

@@ -85,10 +85,11 @@ impl Refused {
         let Some(turns) = self.0.get_mut(&room) else {
             return;
         };
-        if turns.queue.iter().any(|turn| turn.id == id) {
+        let at = turns.queue.iter().position(|turn| turn.id == id);
+        if at.is_some() {
             turns.moved = now;
         }
-        match turns.queue.iter().position(|turn| turn.id == id) {
+        match at {
             Some(0) => turns.came = true,
             Some(at) => drop(turns.queue.remove(at)),
             None if turns.queue.is_empty() => drop(self.0.remove(&room)),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
-use magpie::v1::{self, MemberChangeKind, entry::Body, server_frame::Frame};
+use magpie::v1::{self, MemberChangeKind, server_frame::Frame};
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -137,22 +137,16 @@ impl Step {
     }
 
     fn entered(&mut self, entry: &v1::Entry) {
-        let by_self = entry.actor_user_id == self.user_id;
+        let user_id = self.user_id;
         let cursor = self.cursor(entry.room_id);
         cursor.seq = entry.seq;
-        if by_self && matches!(entry.body, Some(Body::Message(_))) {
-            // Sending moves the own read mark.
+        if entry.is_message_of(user_id) {
             cursor.read_seq = entry.seq;
         }
-        if let Some(Body::MembershipChanged(changed)) = &entry.body {
-            let own = |change: &&v1::MemberChange| change.user_id == self.user_id;
-            let kind = changed.changes.iter().find(own).map(v1::MemberChange::kind);
-            if matches!(
-                kind,
-                Some(MemberChangeKind::Left | MemberChangeKind::Removed)
-            ) {
-                self.cursors.remove(&entry.room_id);
-            }
+        if let Some(MemberChangeKind::Left | MemberChangeKind::Removed) =
+            entry.membership_change_of(user_id)
+        {
+            self.cursors.remove(&entry.room_id);
         }
     }
 
@@ -192,6 +186,8 @@ impl Step {
 
 #[cfg(test)]
 mod tests {
+    use magpie::v1::entry::Body;
+
     use super::*;
 
     #[test]
